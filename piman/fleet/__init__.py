@@ -1,0 +1,3 @@
+"""
+What the manager knows and decides about nodes; no sockets, no operator's files.
+"""

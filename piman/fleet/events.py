@@ -1,0 +1,331 @@
+# -*- test-case-name: tests.test_fleet_events -*-
+"""
+The catalogue: one frozen class per thing that can happen.
+
+An event is data for the operator and the program.  ``durable`` says whether it is stored; renewals, readings and
+per-file trifles are not.  ``mac`` is the node it is about, or None.  :attr:`Recorded.id` orders them all.
+Texts in events come from the network: show them escaped.
+"""
+
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+import attrs
+
+from piman.fleet.model import MACAddress, Stage
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened."""
+
+    durable: ClassVar[bool] = True
+    mac: MACAddress | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Recorded:
+    """An event as the log stamped it."""
+
+    id: int
+    """Grows by one with each event, across restarts."""
+    time: float
+    event: Event
+
+
+# The manager itself
+
+
+@attrs.frozen(kw_only=True)
+class ManagerStarted(Event):
+    """The manager's services run."""
+
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class ConfigurationReloaded(Event):
+    """SIGHUP: the files were read again and are in force."""
+
+    nodes: int
+    warnings: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ConfigurationRejected(Event):
+    """SIGHUP: the files have mistakes; nothing changed."""
+
+    problems: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class StoreReplaced(Event):
+    """A database file could not be read and was moved aside; a new one was begun."""
+
+    path: str
+    moved_to: str
+    reason: str
+
+
+# DHCP
+
+
+@attrs.frozen(kw_only=True)
+class StrangerSeen(Event):
+    """A board that no file of the operator names asked for an address and got none."""
+
+    stage: Stage
+    serial: str | None = None
+    model: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AddressOffered(Event):
+    """A DHCPOFFER was sent."""
+
+    address: IPv4Address
+    stage: Stage
+    serial: str | None = None
+    model: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AddressLeased(Event):
+    """A DHCPACK was sent after its binding was on disk, to a client that selects or reboots."""
+
+    address: IPv4Address
+    stage: Stage
+    expires: float
+    serial: str | None = None
+    model: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LeaseRenewed(Event):
+    """A DHCPACK to RENEWING or REBINDING: changes no phase, stored nowhere."""
+
+    durable: ClassVar[bool] = False
+    address: IPv4Address
+    stage: Stage
+    expires: float
+
+
+@attrs.frozen(kw_only=True)
+class AddressRefused(Event):
+    """A DHCPNAK was sent."""
+
+    address: IPv4Address
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class AddressDeclined(Event):
+    """DHCPDECLINE: somebody else answers on the address."""
+
+    address: IPv4Address
+
+
+@attrs.frozen(kw_only=True)
+class AddressReleased(Event):
+    """DHCPRELEASE."""
+
+    address: IPv4Address
+
+
+@attrs.frozen(kw_only=True)
+class AddressHeld(Event):
+    """A node waits for its reserved address because ``holder`` still has it."""
+
+    address: IPv4Address
+    holder: MACAddress
+
+
+@attrs.frozen(kw_only=True)
+class PoolExhausted(Event):
+    """No address of the pool is free for this client."""
+
+    pool: str
+
+
+@attrs.frozen(kw_only=True)
+class OtherServerChosen(Event):
+    """The client's REQUEST names another DHCP server."""
+
+    server: IPv4Address
+
+
+# TFTP
+
+
+@attrs.frozen(kw_only=True)
+class LoadingStarted(Event):
+    """The node asked for its first boot file."""
+
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class BootFilesServed(Event):
+    """What the node loaded in one boot, said once when it asks for nothing more."""
+
+    files: int
+    bytes: int
+    retransmits: int
+    missing: tuple[str, ...]
+    """Names asked for that do not exist, first 64; most are normal probes."""
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class TransferAborted(Event):
+    """A transfer ended early by silence or error (not by "Early terminate", which is normal)."""
+
+    name: str
+    block: int
+    reason: str
+
+
+# Hello and images
+
+
+@attrs.frozen(kw_only=True)
+class InstallerConnected(Event):
+    """The initramfs called on the hello port."""
+
+    address: IPv4Address
+    version: int
+
+
+@attrs.frozen(kw_only=True)
+class InstallerUnknown(Event):
+    """Somebody without a binding called on the hello port, or the neighbour table shows another MAC than the lease."""
+
+    address: IPv4Address
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ClockSet(Event):
+    """The node took the date."""
+
+    durable: ClassVar[bool] = False
+
+
+@attrs.frozen(kw_only=True)
+class IntentOpened(Event):
+    """Somebody wants the node installed."""
+
+    intent: str
+    origin: str
+
+
+@attrs.frozen(kw_only=True)
+class IntentClosed(Event):
+    """An intent failed or expired; success is :class:`Installed`."""
+
+    intent: str
+    state: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class BootOrdered(Event):
+    """The node was told to boot its card."""
+
+
+@attrs.frozen(kw_only=True)
+class FormatOrdered(Event):
+    """The node was told to format its card."""
+
+    intent: str
+    attempt: int
+    image: str
+    digest: str
+
+
+@attrs.frozen(kw_only=True)
+class InstallerReported(Event):
+    """What the installer says of its work: progress, or an error in its own words."""
+
+    durable: ClassVar[bool] = False
+    text: str
+    fraction: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class InstallerFailed(Event):
+    """The installer said that it cannot go on."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class WordUnexpected(Event):
+    """A word of the hello protocol that is impossible in this state; it changed nothing."""
+
+    word: str
+    state: str
+
+
+@attrs.frozen(kw_only=True)
+class ImageStarted(Event):
+    """The node began to fetch its image."""
+
+    intent: str
+    door: str
+    """``tcp`` (the raw stream) or ``http``."""
+
+
+@attrs.frozen(kw_only=True)
+class ImageSent(Event):
+    """Every byte of the image was acknowledged by the node's kernel."""
+
+    intent: str
+    door: str
+    bytes: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ImageInterrupted(Event):
+    """The stream ended before the image did."""
+
+    intent: str
+    door: str
+    sent_bytes: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Installed(Event):
+    """The card holds the image; the intent is fulfilled."""
+
+    intent: str
+    digest: str
+
+
+# After the boot
+
+
+@attrs.frozen(kw_only=True)
+class NodeUp(Event):
+    """The node runs its system; ``evidence``: ``agent``, ``address`` (an OS-stage lease) or ``time``."""
+
+    evidence: str
+
+
+@attrs.frozen(kw_only=True)
+class NodeSilent(Event):
+    """A node that was up answers no more."""
+
+    misses: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class NodeRecovered(Event):
+    """A silent node answers again."""
+
+
+CATALOGUE: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+"""Every event class, in the order of this page."""

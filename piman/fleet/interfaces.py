@@ -1,0 +1,150 @@
+# -*- test-case-name: tests.contract -*-
+"""
+The seams: what each part asks of the others.
+
+Every interface has a contract suite in ``tests/contract`` that the real thing and its fake both pass.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from piman.fleet.events import Event, Recorded
+from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus
+
+
+class IEventSink(Interface):
+    """Where whoever sees something happen says so."""
+
+    def emit(event: Event) -> None:
+        """Take one event.  Never raises, never blocks."""
+
+
+class IEventObserver(Interface):
+    """Who is told of recorded events; a failure is logged and costs the other observers nothing."""
+
+    def observe(recorded: Recorded) -> None:
+        """Take one recorded event."""
+
+
+class INodeDirectory(Interface):
+    """Who the operator's nodes are and what was seen of them."""
+
+    def node(mac: MACAddress) -> Node | None:
+        """The operator's entry for this board; None: a stranger."""
+
+    def reserved_by(address: IPv4Address) -> Node | None:
+        """The node to which the operator gave this address."""
+
+    def with_serial(serial: str) -> Node | None:
+        """The known node that was seen with this serial (8 lower-case hexadecimal digits)."""
+
+    def status(mac: MACAddress) -> NodeStatus:
+        """What was seen of the board; an empty status when nothing was."""
+
+    def nodes() -> Iterable[Node]:
+        """All of the operator's nodes, in the order of the files."""
+
+
+class IAddressBook(Interface):
+    """Which board an address belongs to right now, offers included."""
+
+    def holder_of(address: IPv4Address) -> MACAddress | None:
+        """The board with a live binding or offer of the address."""
+
+    def address_of(mac: MACAddress) -> IPv4Address | None:
+        """The live address of a board."""
+
+    def touch(address: IPv4Address) -> None:
+        """The holder is at work (TFTP, hello): its unrequested lease lives on."""
+
+
+class INeighbours(Interface):
+    """The kernel's neighbour (ARP) table."""
+
+    def mac_at(address: IPv4Address) -> MACAddress | None:
+        """The hardware address that the kernel has seen there lately."""
+
+
+class ILeaseStore(Interface):
+    """Where leases survive."""
+
+    def load_leases() -> list[Lease]:
+        """All bindings on disk; called once, before anything is served."""
+
+    def commit(leases: Sequence[Lease]) -> "Deferred[None]":
+        """
+        Put these bindings on disk, one row per address, the newest wins.
+
+        Fires when they are durable; fails when they are not.  Calls that wait together share one transaction.
+        """
+
+
+class IIntentStore(Interface):
+    """Where intents survive."""
+
+    def load_intents() -> list[Intent]:
+        """All intents that are not final, oldest first."""
+
+    def save_intent(intent: Intent) -> "Deferred[None]":
+        """Insert or replace by id; fires when durable."""
+
+
+class BootFile(Protocol):
+    """An opened boot file: its content never changes while it is open."""
+
+    name: str
+    size_bytes: int
+
+    def read(self, offset: int, count: int) -> bytes:
+        """
+        Up to ``count`` bytes from ``offset``.
+
+        :raises OSError: when the file changed under the transfer or cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let go; harmless twice."""
+
+
+class BootFileMissing(Exception):
+    """The node has no file of that name; most such requests are normal probes."""
+
+
+class BootFileRefused(Exception):
+    """The request must not be served: a path out of the tree, an image file, an unknown client."""
+
+
+class IBootFiles(Interface):
+    """What a node sees when it asks for a file."""
+
+    def open(client: IPv4Address, name: bytes) -> BootFile:
+        """
+        Open ``name`` in the view of the node at ``client``.
+
+        :raises BootFileMissing: no such file there.
+        :raises BootFileRefused: the request is not to be served.
+        """
+
+    def node_at(client: IPv4Address, name: bytes) -> MACAddress | None:
+        """The node whose view ``open`` would use."""
+
+
+class IImages(Interface):
+    """The root file systems."""
+
+    names = Attribute("The names of all registered images, a tuple of str.")
+
+    def image(name: str) -> "Deferred[Image]":
+        """
+        The image with its digest, hashed in a thread when it is not cached.
+
+        Fails with :class:`ImageMissing` when there is no such image or its file cannot be read.
+        """
+
+
+class ImageMissing(Exception):
+    """There is no image of that name, or its file cannot be read; the text says which."""

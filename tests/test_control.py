@@ -1,0 +1,54 @@
+"""
+Tests for :mod:`piman.control`: usage, exit codes, where text goes.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+
+def _twistd(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).parent / "twistd"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+class UsageTests(SynchronousTestCase):
+    """Mistakes on the command line cost exit status 2 and a line on standard error."""
+
+    def setUp(self) -> None:
+        """A folder of its own."""
+        self.folder = self.mktemp()
+        Path(self.folder).mkdir()
+
+    def test_unknown_word(self) -> None:
+        """An unknown word is named on stderr, stdout stays empty, the status is 2."""
+        done = _twistd("piman-ctl", "frobnicate", cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertIn("frobnicate", done.stderr)
+
+    def test_bad_number(self) -> None:
+        """A loss of 2 (two hundred per cent) is refused with what was expected."""
+        done = _twistd("piman-ctl", "simulate", "--loss", "2", cwd=self.folder)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("0.02 for 2 %", done.stderr)
+
+    def test_unknown_board(self) -> None:
+        """A board that is not known is refused with those that are."""
+        done = _twistd("piman-ctl", "simulate", "--models", "zx81", cwd=self.folder)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("'zx81'", done.stderr)
+
+    def test_check_reports_all_mistakes(self) -> None:
+        """``check`` prints each mistake of the file with its line and exits with 2."""
+        Path(self.folder, "piman.yaml").write_text("server_address: 172.30.4.x\nsubnet_maks: 255.255.255.0\n")
+        done = _twistd("piman-ctl", "check", cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertIn("172.30.4.x", done.stderr)
+        self.assertIn("subnet_mask", done.stderr)
+
+    def test_leaves_no_files(self) -> None:
+        """piman-ctl leaves no pid file and no log behind: a manager may run in the same folder."""
+        _twistd("piman-ctl", "check", cwd=self.folder)
+        self.assertEqual(list(Path(self.folder).iterdir()), [])
