@@ -28,7 +28,7 @@ class Recorded:
     """An event as the log stamped it."""
 
     id: int
-    """Grows by one with each event, across restarts."""
+    """Grows by one with each event, across restarts; after a crash it jumps, and is never given twice."""
     time: float
     event: Event
 
@@ -327,5 +327,14 @@ class NodeRecovered(Event):
     """A silent node answers again."""
 
 
-CATALOGUE: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+def event_classes() -> dict[str, type[Event]]:
+    """
+    Every event class by its name, those that plugins have added included.
+
+    ``attrs`` makes a slotted class anew; the class it was made of lingers until the garbage is collected.
+    """
+    return {kind.__name__: kind for kind in Event.__subclasses__() if "__attrs_attrs__" in vars(kind)}
+
+
+CATALOGUE: tuple[type[Event], ...] = tuple(event_classes().values())
 """Every event class, in the order of this page."""

@@ -5,7 +5,7 @@ The seams: what each part asks of the others.
 Every interface has a contract suite in ``tests/contract`` that the real thing and its fake both pass.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -40,7 +40,11 @@ class INodeDirectory(Interface):
         """The node to which the operator gave this address."""
 
     def with_serial(serial: str) -> Node | None:
-        """The known node that was seen with this serial (8 lower-case hexadecimal digits)."""
+        """
+        The known node that was seen with this serial (8 lower-case hexadecimal digits).
+
+        None also when two nodes show the same one.
+        """
 
     def status(mac: MACAddress) -> NodeStatus:
         """What was seen of the board; an empty status when nothing was."""
@@ -69,6 +73,14 @@ class INeighbours(Interface):
         """The hardware address that the kernel has seen there lately."""
 
 
+class StoreFailed(Exception):
+    """What was handed to a store is not on disk; the text says why.  The next call may work again."""
+
+
+class StoreFull(StoreFailed):
+    """No space is left where the store's file lies."""
+
+
 class ILeaseStore(Interface):
     """Where leases survive."""
 
@@ -79,7 +91,8 @@ class ILeaseStore(Interface):
         """
         Put these bindings on disk, one row per address, the newest wins.
 
-        Fires when they are durable; fails when they are not.  Calls that wait together share one transaction.
+        Fires when they are durable; fails with :class:`StoreFailed` when they are not.  Calls that wait together
+        share one transaction.
         """
 
 
@@ -90,14 +103,23 @@ class IIntentStore(Interface):
         """All intents that are not final, oldest first."""
 
     def save_intent(intent: Intent) -> "Deferred[None]":
-        """Insert or replace by id; fires when durable."""
+        """Insert or replace by id; fires when durable; fails with :class:`StoreFailed` when it is not."""
 
 
 class BootFile(Protocol):
     """An opened boot file: its content never changes while it is open."""
 
-    name: str
-    size_bytes: int
+    @property
+    def name(self) -> str:
+        """The name it was asked by, as text."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the content."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal identities have equal content: what is made from it may be shared between transfers."""
 
     def read(self, offset: int, count: int) -> bytes:
         """
@@ -144,6 +166,13 @@ class IImages(Interface):
 
         Fails with :class:`ImageMissing` when there is no such image or its file cannot be read.
         """
+
+
+class IInstallers(Interface):
+    """The conversations on the hello port, as the image doors see them."""
+
+    def intent_at_work(mac: MACAddress) -> Intent | None:
+        """The intent by which the board's live conversation was told to format; None: it was not."""
 
 
 class ImageMissing(Exception):

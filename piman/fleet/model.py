@@ -141,6 +141,8 @@ class NodeStatus:
     """``3B``, ``3B+``, ``4B``, ``400``, ``CM4``, ``5``, ... as far as it is known."""
     detail: str = ""
     """The latest thing worth telling, in plain words."""
+    has_agent: bool = False
+    """Whether its agent has answered since it was last installed: only such a node can fall silent."""
 
 
 class LeaseState(Enum):

@@ -6,7 +6,7 @@ In-memory stand-ins for the seams of :mod:`piman.fleet.interfaces`.
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from piman.fleet.events import Event
@@ -17,6 +17,7 @@ from piman.fleet.interfaces import (
     ILeaseStore,
     INeighbours,
     INodeDirectory,
+    StoreFailed,
 )
 from piman.fleet.model import Intent, Lease, MACAddress, Node, NodeStatus
 
@@ -54,9 +55,10 @@ class MemoryDirectory:
         return next((node for node in self._nodes.values() if node.address == address), None)
 
     def with_serial(self, serial: str) -> Node | None:
-        """The node whose status has this serial."""
-        found = (status.mac for status in self._statuses.values() if status.serial == serial)
-        return next((self._nodes[mac] for mac in found if mac in self._nodes), None)
+        """The node whose status has this serial; None also when two nodes show the same one."""
+        found = [status.mac for status in self._statuses.values() if status.serial == serial]
+        known = [self._nodes[mac] for mac in found if mac in self._nodes]
+        return known[0] if len(known) == 1 else None
 
     def status(self, mac: MACAddress) -> NodeStatus:
         """The status it was given, else an empty one."""
@@ -106,19 +108,23 @@ class MemoryLeaseStore:
     Leases that survive only in memory.
 
     :ivar held: when set, commits wait in :attr:`waiting` until :meth:`flush`.
+    :ivar failure: when set, commits fail with it and keep nothing, as on a full disk.
     """
 
     def __init__(self, leases: Iterable[Lease] = ()) -> None:
         self.leases = {lease.address: lease for lease in leases}
         self.held = False
+        self.failure: StoreFailed | None = None
         self.waiting: list[tuple[Sequence[Lease], Deferred[None]]] = []
 
     def load_leases(self) -> list[Lease]:
-        """All leases."""
-        return list(self.leases.values())
+        """All leases, in the order of their addresses."""
+        return sorted(self.leases.values(), key=lambda lease: lease.address)
 
     def commit(self, leases: Sequence[Lease]) -> "Deferred[None]":
         """Keep them, at once or at the next :meth:`flush`."""
+        if self.failure is not None:
+            return fail(self.failure)
         if self.held:
             waiting: Deferred[None] = Deferred()
             self.waiting.append((leases, waiting))
@@ -127,8 +133,12 @@ class MemoryLeaseStore:
         return succeed(None)
 
     def flush(self) -> None:
-        """Complete the commits that wait, as one transaction."""
+        """Complete the commits that wait, as one transaction; or fail them, if :attr:`failure` is set."""
         waiting, self.waiting = self.waiting, []
+        if self.failure is not None:
+            for _, done in waiting:
+                done.errback(self.failure)
+            return
         for leases, _ in waiting:
             self.leases.update({lease.address: lease for lease in leases})
         for _, done in waiting:
@@ -137,17 +147,24 @@ class MemoryLeaseStore:
 
 @implementer(IIntentStore)
 class MemoryIntentStore:
-    """Intents that survive only in memory."""
+    """
+    Intents that survive only in memory.
+
+    :ivar failure: when set, saves fail with it and keep nothing, as on a full disk.
+    """
 
     def __init__(self, intents: Iterable[Intent] = ()) -> None:
         self.intents = {intent.id: intent for intent in intents}
+        self.failure: StoreFailed | None = None
 
     def load_intents(self) -> list[Intent]:
         """All intents that are not final, oldest first."""
         unfinished = [intent for intent in self.intents.values() if not intent.state.is_final]
-        return sorted(unfinished, key=lambda intent: intent.opened)
+        return sorted(unfinished, key=lambda intent: (intent.opened, intent.id))
 
     def save_intent(self, intent: Intent) -> "Deferred[None]":
         """Keep it."""
+        if self.failure is not None:
+            return fail(self.failure)
         self.intents[intent.id] = intent
         return succeed(None)

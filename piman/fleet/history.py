@@ -1,0 +1,293 @@
+# -*- test-case-name: tests.test_fleet_store -*-
+"""
+``history.db``: what is good to know, the durable events and the latest status of each node.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from piman.fleet.database import Database, Reactor, Schema
+from piman.fleet.events import Recorded, StoreReplaced, event_classes
+from piman.fleet.interfaces import IEventObserver, StoreFailed
+from piman.fleet.model import MACAddress, NodeStatus
+from piman.fleet.records import UnreadableRecord, from_json, to_json
+
+Value = TypeVar("Value")
+
+DAY = 86_400.0
+
+HISTORY = Schema(
+    synchronous="NORMAL",
+    migrations=(
+        (
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL NOT NULL, mac BLOB, kind TEXT NOT NULL, "
+            "payload TEXT NOT NULL)",
+            "CREATE INDEX events_of_node ON events (mac, id)",
+            "CREATE TABLE snapshots (mac BLOB PRIMARY KEY, event INTEGER NOT NULL, payload TEXT NOT NULL) "
+            "WITHOUT ROWID",
+            "CREATE TABLE last (id INTEGER NOT NULL)",
+            "INSERT INTO last VALUES (0)",
+        ),
+    ),
+)
+
+SAVE_EVENT = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?)"
+SAVE_SNAPSHOT = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)"
+OLDEST = "SELECT id, time FROM events ORDER BY id LIMIT ?"
+
+RESERVED_IDS = 1_000_000
+"""Event numbers that are set aside on disk in advance: after a crash none is given twice."""
+
+RETRY_SECONDS = 5.0
+"""The pause after a write that failed."""
+
+QUIET_SECONDS = 60.0
+"""Trouble with the file is logged at most once in this time."""
+
+TIDY_SECONDS = 3600.0
+TIDY_ROWS = 10_000
+"""Rows deleted in one transaction, so that writes between them do not wait long."""
+
+
+@attrs.frozen(kw_only=True)
+class HistorySettings:
+    """The knobs of the history."""
+
+    batch_seconds: float = 0.25
+    batch_events: int = 500
+    queue_events: int = 50_000
+    """Events that wait in memory while the disk does not take them; more are dropped and counted."""
+    keep_events: int = 1_000_000
+    keep_days: float = 90.0
+    keep_snapshots: int = 65_536
+    """One for each address of the largest subnet; the latest ones stay."""
+
+
+@implementer(IEventObserver)
+class HistoryStore:
+    """
+    Durable events and the latest statuses, written in batches behind everybody's back.
+
+    Nothing waits for it: when the disk fails, events wait in memory up to a bound and are written when it works
+    again; what exceeds the bound is dropped, counted and logged.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, path: Path, *, reactor: Reactor, clock: IReactorTime, settings: HistorySettings | None = None
+    ) -> None:
+        self._clock = clock
+        self._settings = settings or HistorySettings()
+        self._database = Database(path, HISTORY, reactor=reactor)
+        self._open = False
+        self._waiting: list[Recorded] = []
+        self._writing = False
+        self._flush_call: IDelayedCall | None = None
+        self._tidy_call: IDelayedCall | None = None
+        self._newest = 0
+        self._reserved = 0
+        self._warned = float("-inf")
+        self.dropped = 0
+        """Events that were never written."""
+
+    # Beginning and end
+
+    def open(self) -> StoreReplaced | None:
+        """
+        Open the file, start the writer thread; see :meth:`Database.open`.
+
+        :raises StoreFailed: when there is no way to use the file.
+        """
+        replaced = self._database.open()
+        self._newest = max(self._newest, self.last_event_id())
+        self._open = True
+        self._flush()
+        self._tidy()
+        return replaced
+
+    def close(self) -> "Deferred[None]":
+        """Write what waits and the number of the newest event, and close."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._open = False
+        for call in (self._flush_call, self._tidy_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._flush_call = self._tidy_call = None
+        batch, self._waiting, self._reserved = self._waiting, [], self._newest
+        try:
+            await self._database.submit(_Batch(batch, self._newest))
+        except StoreFailed as reason:
+            self._drop(len(batch), str(reason))
+        await self._database.close()
+
+    # Events
+
+    def observe(self, recorded: Recorded) -> None:
+        """Take the event if it is durable, and its number in any case."""
+        self._newest = recorded.id
+        if recorded.event.durable:
+            self._keep([recorded])
+        if self._open and not self._writing and self._is_due:
+            self._schedule(self._settings.batch_seconds if len(self._waiting) < self._settings.batch_events else 0)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether there is something to write: events, or more numbers to be set aside."""
+        return bool(self._waiting) or self._newest > self._reserved - RESERVED_IDS // 2
+
+    def _keep(self, batch: list[Recorded]) -> None:
+        room = self._settings.queue_events - len(self._waiting)
+        self._waiting.extend(batch[:room])
+        if len(batch) > room:
+            self._drop(len(batch) - room, "too many wait for the disk")
+
+    def _drop(self, count: int, reason: str) -> None:
+        self.dropped += count
+        self._warn("{dropped} events are missing in the history so far: {reason}", reason)
+
+    def _warn(self, message: str, reason: str) -> None:
+        now = self._clock.seconds()
+        if now >= self._warned + QUIET_SECONDS:
+            self._warned = now
+            self._log.warn(message, reason=reason, dropped=self.dropped, waiting=len(self._waiting))
+
+    def _schedule(self, seconds: float) -> None:
+        if self._flush_call is not None and self._flush_call.active():
+            if self._flush_call.getTime() <= self._clock.seconds() + seconds:
+                return
+            self._flush_call.cancel()
+        self._flush_call = self._clock.callLater(seconds, self._flush)
+
+    def _flush(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._reserved = max(self._reserved, self._newest + RESERVED_IDS)
+        self._writing = True
+        written = self._database.submit(_Batch(batch, self._reserved))
+        written.addCallbacks(self._written, self._not_written, errbackArgs=(batch,))
+
+    def _written(self, _: None) -> None:
+        self._writing = False
+        if self._open and self._is_due:
+            self._schedule(self._settings.batch_seconds)
+
+    def _not_written(self, failure: Failure, batch: list[Recorded]) -> None:
+        self._writing, self._reserved = False, 0
+        if not self._open:
+            self._drop(len(batch), failure.getErrorMessage())
+            return
+        later, self._waiting = self._waiting, batch
+        self._keep(later)
+        self._warn("{waiting} events wait for the history to be writable: {reason}", failure.getErrorMessage())
+        self._schedule(RETRY_SECONDS)
+
+    def last_event_id(self) -> int:
+        """
+        A number that no event of before exceeds: the log goes on after it.
+
+        After a clean end it is the newest event's; after a crash it lies up to :data:`RESERVED_IDS` above it.
+        """
+        return int(self._database.read("SELECT id FROM last")[0][0])
+
+    def events(
+        self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
+    ) -> "Deferred[list[Recorded]]":
+        """
+        Stored events with numbers above ``after``, oldest first, of one node or of all; what waits is written first.
+
+        :param newest: take the last ``limit`` of them instead of the first.
+        """
+        statement = "SELECT id, time, kind, payload FROM events WHERE id > :after"
+        statement += " AND mac = :mac" if mac is not None else ""
+        statement += " ORDER BY id DESC LIMIT :limit" if newest else " ORDER BY id LIMIT :limit"
+        values = {"after": after, "mac": mac and mac.octets, "limit": limit}
+        if self._waiting:
+            self._flush()
+        rows = self._database.submit(lambda file: file.execute(statement, values).fetchall())
+        return rows.addCallback(lambda found: _recorded(found[::-1] if newest else found))
+
+    # Statuses
+
+    def save_snapshots(self, statuses: Iterable[NodeStatus]) -> "Deferred[None]":
+        """Keep these as the latest of their nodes; fires when written, fails with :class:`StoreFailed`."""
+        values = tuple(statuses)
+
+        def work(file: sqlite3.Connection) -> None:
+            rows = ((status.mac.octets, status.last_event_id, to_json(status)) for status in values)
+            file.executemany(SAVE_SNAPSHOT, rows)
+
+        return self._database.submit(work)
+
+    def load_snapshots(self) -> list[NodeStatus]:
+        """The latest statuses, least recently changed first; an unreadable one is left out."""
+        rows = self._database.read("SELECT payload FROM snapshots ORDER BY event")
+        return [status for (payload,) in rows if (status := _readable(NodeStatus, payload)) is not None]
+
+    # Retention
+
+    def _tidy(self) -> None:
+        oldest = self._clock.seconds() - self._settings.keep_days * DAY
+        tidied = self._database.submit(lambda file: _delete_old(file, oldest, self._settings))
+        tidied.addCallbacks(self._tidied, lambda failure: self._tidied(False))
+
+    def _tidied(self, more: bool) -> None:
+        if self._open:
+            self._tidy_call = self._clock.callLater(0 if more else TIDY_SECONDS, self._tidy)
+
+
+@attrs.frozen
+class _Batch:
+    """The work of one write: events, and the number up to which none may be given again."""
+
+    recorded: Sequence[Recorded]
+    last_id: int
+
+    def __call__(self, file: sqlite3.Connection) -> None:
+        file.executemany(SAVE_EVENT, map(_row, self.recorded))
+        file.execute("UPDATE last SET id = ?", (self.last_id,))
+
+
+def _row(recorded: Recorded) -> tuple[int, float, bytes | None, str, str]:
+    event = recorded.event
+    mac = event.mac.octets if event.mac is not None else None
+    return recorded.id, recorded.time, mac, type(event).__name__, to_json(event)
+
+
+def _recorded(rows: Iterable[tuple[int, float, str, str]]) -> list[Recorded]:
+    """Events as they were; those of classes that this piman does not have are left out."""
+    kinds = event_classes()
+    found = (
+        (number, time, _readable(kinds[kind], payload)) for number, time, kind, payload in rows if kind in kinds
+    )
+    return [Recorded(id=number, time=time, event=event) for number, time, event in found if event is not None]
+
+
+def _readable(kind: type[Value], payload: str) -> Value | None:
+    try:
+        return from_json(kind, payload)
+    except UnreadableRecord:
+        return None
+
+
+def _delete_old(file: sqlite3.Connection, oldest: float, settings: HistorySettings) -> bool:
+    """Delete some of what is too old or too much; True: there may be more."""
+    excess = file.execute("SELECT count(*) FROM events").fetchone()[0] - settings.keep_events
+    rows = file.execute(OLDEST, (TIDY_ROWS,)).fetchall()
+    doomed = [(number,) for place, (number, time) in enumerate(rows) if place < excess or time < oldest]
+    file.executemany("DELETE FROM events WHERE id = ?", doomed)
+    file.execute(
+        "DELETE FROM snapshots WHERE mac IN (SELECT mac FROM snapshots ORDER BY event DESC LIMIT -1 OFFSET ?)",
+        (settings.keep_snapshots,),
+    )
+    return len(doomed) == TIDY_ROWS

@@ -1,0 +1,221 @@
+"""
+What every lease store and intent store promises: the one on disk and its fake alike.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from piman.fleet.interfaces import IIntentStore, ILeaseStore, StoreFailed
+from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, Stage
+from piman.fleet.store import StateStore
+from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore
+from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock
+
+LEASE = Lease(address=ADDRESS, mac=MAC, state=LeaseState.BOUND, expires=600.5, stage=Stage.EEPROM)
+OTHER_LEASE = Lease(address=IPv4Address("172.30.4.7"), mac=OTHER_MAC, state=LeaseState.OFFERED, expires=1e9)
+INTENT = Intent(id="a" * 32, mac=MAC, origin=IntentOrigin.OPERATOR, opened=5.25, serial="89eb9bb9", token="secret")
+LATER_INTENT = Intent(id="0" * 32, mac=OTHER_MAC, origin=IntentOrigin.NODE, opened=6.0, reason="caf\u00e9 \udc80")
+
+
+class _Contract:
+    """How a contract gets at its subject; a mixin, so that trial runs it only for real subjects."""
+
+    def make(self) -> Any:
+        """A new store, empty."""
+        raise NotImplementedError
+
+    def reopened(self) -> Any:
+        """What a later process finds."""
+        raise NotImplementedError
+
+    def settled(self, deferred: "Deferred[Any]") -> Any:
+        """The result of the Deferred."""
+        raise NotImplementedError
+
+    def break_down(self) -> Callable[[], object]:
+        """Make writing fail; returns what repairs it."""
+        raise NotImplementedError
+
+
+class LeaseStoreMixin(_Contract):
+    """The contract of :class:`ILeaseStore`."""
+
+    def test_interface(self) -> None:
+        """It provides the interface."""
+        verifyObject(ILeaseStore, self.make())
+
+    def test_round_trip(self) -> None:
+        """What was committed is what a later process loads, to the last field."""
+        store = self.make()
+        self.settled(store.commit([LEASE, OTHER_LEASE]))
+        self.assertEqual(self.reopened().load_leases(), [OTHER_LEASE, LEASE])
+
+    def test_newest_wins(self) -> None:
+        """There is one row for each address; the newest wins, also within one commit."""
+        store = self.make()
+        newer = attrs.evolve(LEASE, mac=OTHER_MAC, expires=700.0)
+        newest = attrs.evolve(LEASE, state=LeaseState.RELEASED, expires=0.0)
+        self.settled(store.commit([LEASE]))
+        self.settled(store.commit([newer, newest]))
+        self.assertEqual(self.reopened().load_leases(), [newest])
+
+    def test_nothing(self) -> None:
+        """Committing nothing succeeds, and an empty store has no leases."""
+        store = self.make()
+        self.assertIsNone(self.settled(store.commit([])))
+        self.assertEqual(store.load_leases(), [])
+
+    def test_failure(self) -> None:
+        """What cannot be written fails with StoreFailed, is not there, and the next commit works again."""
+        store = self.make()
+        repair = self.break_down()
+        self.assertRaises(StoreFailed, self.settled, store.commit([LEASE]))
+        repair()
+        self.settled(store.commit([OTHER_LEASE]))
+        self.assertEqual(self.reopened().load_leases(), [OTHER_LEASE])
+
+
+class IntentStoreMixin(_Contract):
+    """The contract of :class:`IIntentStore`."""
+
+    def test_interface(self) -> None:
+        """It provides the interface."""
+        verifyObject(IIntentStore, self.make())
+
+    def test_round_trip(self) -> None:
+        """Intents that are not final are loaded, oldest first, to the last field."""
+        store = self.make()
+        self.settled(store.save_intent(LATER_INTENT))
+        self.settled(store.save_intent(INTENT))
+        self.assertEqual(self.reopened().load_intents(), [INTENT, LATER_INTENT])
+
+    def test_replaced(self) -> None:
+        """A later save of the same intent replaces the earlier one."""
+        store = self.make()
+        delivered = attrs.evolve(INTENT, state=IntentState.DELIVERED, attempts=2, digest="d" * 64)
+        self.settled(store.save_intent(INTENT))
+        self.settled(store.save_intent(delivered))
+        self.assertEqual(self.reopened().load_intents(), [delivered])
+
+    def test_final(self) -> None:
+        """A final intent is not loaded any more."""
+        store = self.make()
+        for state in IntentState:
+            self.settled(store.save_intent(attrs.evolve(INTENT, id=state.value, state=state)))
+        found = {intent.state for intent in self.reopened().load_intents()}
+        self.assertEqual(found, {IntentState.OPEN, IntentState.ORDERED, IntentState.DELIVERED})
+
+    def test_failure(self) -> None:
+        """What cannot be written fails with StoreFailed, is not there, and the next save works again."""
+        store = self.make()
+        repair = self.break_down()
+        self.assertRaises(StoreFailed, self.settled, store.save_intent(INTENT))
+        repair()
+        self.settled(store.save_intent(LATER_INTENT))
+        self.assertEqual(self.reopened().load_intents(), [LATER_INTENT])
+
+
+class _Memory(_Contract):
+    """A fake: its later process is itself."""
+
+    store: Any
+
+    def reopened(self) -> Any:
+        """The same store."""
+        return self.store
+
+    def settled(self, deferred: "Deferred[Any]") -> Any:
+        """Fakes are done at once."""
+        failures: list[Any] = []
+        deferred.addErrback(failures.append)
+        for failure in failures:
+            failure.raiseException()
+        return self.successResultOf(deferred)
+
+    def break_down(self) -> Callable[[], object]:
+        """As on a full disk."""
+        self.store.failure = StoreFailed("no space")
+        return lambda: setattr(self.store, "failure", None)
+
+
+class MemoryLeaseStoreTests(_Memory, LeaseStoreMixin, SynchronousTestCase):
+    """The fake keeps the contract of lease stores."""
+
+    def make(self) -> Any:
+        """A fake."""
+        self.store = MemoryLeaseStore()
+        return self.store
+
+    def test_held(self) -> None:
+        """Commits that are held wait for the flush, which succeeds or fails for all of them."""
+        store = self.make()
+        store.held = True
+        first, second = store.commit([LEASE]), store.commit([OTHER_LEASE])
+        self.assertNoResult(first)
+        store.flush()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(store.load_leases(), [OTHER_LEASE, LEASE])
+        third = store.commit([LEASE])
+        store.failure = StoreFailed("no space")
+        store.flush()
+        self.failureResultOf(third, StoreFailed)
+
+
+class MemoryIntentStoreTests(_Memory, IntentStoreMixin, SynchronousTestCase):
+    """The fake keeps the contract of intent stores."""
+
+    def make(self) -> Any:
+        """A fake."""
+        self.store = MemoryIntentStore()
+        return self.store
+
+
+class _OnDisk(_Contract):
+    """The real one, in a file."""
+
+    def make(self) -> StateStore:
+        """A store in a new file."""
+        self.path = Path(self.mktemp()) / "state.db"
+        return self._opened()
+
+    def _opened(self) -> StateStore:
+        self.clock = ThreadedClock()
+        self.store = StateStore(self.path, reactor=self.clock)
+        self.assertIsNone(self.store.open())
+        self.addCleanup(lambda clock, store: clock.wait(store.close()), self.clock, self.store)
+        return self.store
+
+    def reopened(self) -> StateStore:
+        """What a store finds that opens the file after this one was closed."""
+        self.clock.wait(self.store.close())
+        return self._opened()
+
+    def settled(self, deferred: "Deferred[Any]") -> Any:
+        """Wait for the writer thread."""
+        return self.clock.wait(deferred)
+
+    def break_down(self) -> Callable[[], object]:
+        """Another process holds the write lock, and the store is told not to wait for it."""
+        self.clock.wait(self.store._database.submit(lambda file: file.execute("PRAGMA busy_timeout = 0") and None))
+        other = sqlite3.connect(self.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        return other.close
+
+
+class StateStoreLeaseTests(_OnDisk, LeaseStoreMixin, SynchronousTestCase):
+    """The file keeps the contract of lease stores."""
+
+
+class StateStoreIntentTests(_OnDisk, IntentStoreMixin, SynchronousTestCase):
+    """The file keeps the contract of intent stores."""
+
+
