@@ -8,22 +8,60 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
 
-REQUIRED = """
-setup.cfg pyproject.toml piman.tac README.md LICENSE CONTRIBUTING.md
-twisted/plugins/piman_plugin.py
-piman/wire piman/wire/layout.py piman/wire/dhcp.py piman/wire/tftp.py piman/wire/ntp.py piman/wire/hello.py
-piman/fleet piman/fleet/model.py piman/fleet/events.py piman/fleet/interfaces.py piman/fleet/eventlog.py
-piman/fleet/nodes.py piman/fleet/leases.py piman/fleet/store.py
-piman/boot/files.py piman/boot/images.py
-piman/dhcp.py piman/tftp.py piman/ntp.py piman/hello.py piman/udp.py piman/hosts.py piman/config.py
-piman/monitor/agent.py piman/monitor/poller.py
-piman/simulator/pi.py piman/simulator/rack.py
-piman/service.py piman/control.py piman/testing/scenario.py
-install/boot install/initram/init install/initram/hello_protocol.sh
-install/initram/create_initramfs install/initram/create_initramfs.gz install/systemd/piman.service
-tests/contract tests/scenario tests/system tests/captures
-benchmarks docs/architecture.md docs/protocols docs/decisions changes
-""".split()
+REQUIRED = [
+    "setup.cfg",
+    "pyproject.toml",
+    "piman.tac",
+    "README.md",
+    "LICENSE",
+    "CONTRIBUTING.md",
+    "twisted/plugins/piman_plugin.py",
+    "piman/wire",
+    "piman/wire/layout.py",
+    "piman/wire/dhcp.py",
+    "piman/wire/tftp.py",
+    "piman/wire/ntp.py",
+    "piman/wire/hello.py",
+    "piman/fleet",
+    "piman/fleet/model.py",
+    "piman/fleet/events.py",
+    "piman/fleet/interfaces.py",
+    "piman/fleet/eventlog.py",
+    "piman/fleet/nodes.py",
+    "piman/fleet/leases.py",
+    "piman/fleet/store.py",
+    "piman/boot/files.py",
+    "piman/boot/images.py",
+    "piman/dhcp.py",
+    "piman/tftp.py",
+    "piman/ntp.py",
+    "piman/hello.py",
+    "piman/udp.py",
+    "piman/hosts.py",
+    "piman/config.py",
+    "piman/monitor/agent.py",
+    "piman/monitor/poller.py",
+    "piman/simulator/pi.py",
+    "piman/simulator/rack.py",
+    "piman/service.py",
+    "piman/control.py",
+    "piman/testing/scenario.py",
+    "install/boot",
+    "install/initram/init",
+    "install/initram/hello_protocol.sh",
+    "install/initram/create_initramfs",
+    "install/initram/create_initramfs.gz",
+    "install/systemd/piman.service",
+    "tests/contract",
+    "tests/scenario",
+    "tests/system",
+    "tests/captures",
+    "benchmarks",
+    "docs/architecture.md",
+    "docs/protocols",
+    "docs/decisions",
+    "changes",
+]
 
 
 class TreeTests(SynchronousTestCase):
