@@ -295,13 +295,13 @@ class ClockWatch(Service):
 
     def startService(self) -> None:
         """Serve by the kernel's word until chronyd has given its own."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._take(self.look(None))
         self._loop.start(self._settings.refresh_seconds)
 
     def stopService(self) -> None:
         """Stop, and end a reading under way."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._loop.running:
             self._loop.stop()
         if self._reading:
@@ -312,11 +312,11 @@ class NTPService(MultiService):
     """The port and the watch over the clock."""
 
     def __init__(self, port: UDPService, watch: ClockWatch) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._port = port
         self._watch = watch
         for child in (port, watch):
-            child.setServiceParent(self)  # type: ignore[no-untyped-call]
+            child.setServiceParent(self)
 
     @property
     def port_number(self) -> int:

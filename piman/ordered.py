@@ -8,7 +8,7 @@ Twisted's own starts its children in order but stops them all at once, and leave
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -20,12 +20,16 @@ class StartupError(Exception):
     """The manager cannot start; the text is one line with the remedy."""
 
 
-def say_in_one_line(report: Callable[..., Any]) -> Callable[..., Any]:
-    """An exception hook that shows a :class:`StartupError` as its text, and anything else as ``report`` does."""
+def say_in_one_line(report: Callable[..., Any], stream: TextIO | None = sys.__stderr__) -> Callable[..., Any]:
+    """
+    An exception hook that shows a :class:`StartupError` as its text, and anything else as ``report`` does.
+
+    :param stream: the real standard error: twistd turns ``sys.stderr`` into log lines.
+    """
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, StartupError):
-            print(f"piman: {error}", file=sys.stderr)
+            print(f"piman: {error}", file=stream)
         else:
             report(kind, error, traceback)
 

@@ -111,7 +111,9 @@ class BootTests(SynchronousTestCase):
             if phase is Phase.OFFERED:
                 continue
             status = told((500, offered()), status=at(phase))
-            self.assertEqual((status.phase, status.attempt, status.boot_started - status.timeline[0][1]), (Phase.OFFERED, 2, 0))
+            self.assertEqual(
+                (status.phase, status.attempt, status.boot_started - status.timeline[0][1]), (Phase.OFFERED, 2, 0)
+            )
 
     def test_power_begins_the_boot(self) -> None:
         """When the power was switched on for it, a boot began then, and the timeline says so."""
@@ -128,7 +130,9 @@ class BootTests(SynchronousTestCase):
     def test_reinstall_within_a_boot(self) -> None:
         """A node that calls again after a broken image is still at the same boot."""
         interrupted = events.ImageInterrupted(mac=MAC, intent="1", door="tcp", sent_bytes=10_000_000, reason="reset")
-        status = told((1, offered()), (2, CONNECTED), (3, FORMAT), (4, IMAGE), (5, interrupted), (6, CONNECTED), (7, FORMAT))
+        status = told(
+            (1, offered()), (2, CONNECTED), (3, FORMAT), (4, IMAGE), (5, interrupted), (6, CONNECTED), (7, FORMAT)
+        )
         self.assertEqual((status.phase, status.attempt), (Phase.FORMATTING, 1))
 
     def test_late_duplicates(self) -> None:
@@ -219,6 +223,17 @@ class PhaseTests(SynchronousTestCase):
         status = told((1, BOOT), (61, events.NodeUp(mac=MAC, evidence="time")))
         self.assertEqual((status.phase, status.last_seen), (Phase.UP, 1))
 
+    def test_agent(self) -> None:
+        """A node whose agent has answered has one until it is installed anew."""
+        by_address = events.NodeUp(mac=MAC, evidence="address")
+        for story, has_agent in (
+            ([by_address], False),
+            ([UP], True),
+            ([UP, SILENT, RECOVERED, offered(), BOOT, by_address], True),
+            ([UP, INSTALLED, by_address], False),
+        ):
+            self.assertIs(told(*enumerate(story)).has_agent, has_agent)
+
     def test_late_summary(self) -> None:
         """The summary of the boot files does not hide what was told after them."""
         failed = events.InstallerReported(mac=MAC, text="no card")
@@ -236,9 +251,7 @@ class TotalTests(SynchronousTestCase):
     def test_ignored(self) -> None:
         """What is ignored is about the manager and not about a node."""
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
-        self.assertEqual(
-            ignored, {"ManagerStarted", "ConfigurationReloaded", "ConfigurationRejected", "StoreReplaced"}
-        )
+        self.assertEqual(ignored, {"ManagerStarted", "ConfigurationReloaded", "ConfigurationRejected", "StoreReplaced"})
 
     @given(st.sampled_from(Phase), any_event(mac=st.just(MAC)), st.floats(min_value=0, max_value=2e9))
     def test_total(self, phase: Phase, event: Event, time: float) -> None:
@@ -249,7 +262,9 @@ class TotalTests(SynchronousTestCase):
         self.assertLessEqual(len(after.detail), 1000)
         self.assertEqual(after.last_event_id, 0 if FOLDS[type(event)] is None else 1)
 
-    @given(st.lists(st.tuples(any_event(mac=st.sampled_from([MAC, OTHER_MAC, None])), st.integers(0, 300)), max_size=30))
+    @given(
+        st.lists(st.tuples(any_event(mac=st.sampled_from([MAC, OTHER_MAC, None])), st.integers(0, 300)), max_size=30)
+    )
     def test_idempotent(self, story: list[tuple[Event, int]]) -> None:
         """Replaying any part of any story, in any mixture of duplicates, changes nothing."""
         recorded = []
@@ -406,6 +421,15 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(self.registry.take_changed(), [self.registry.status(MAC)])
         self.assertEqual(self.registry.take_changed(), [])
 
+    def test_return_changed(self) -> None:
+        """What could not be written comes again, as it is by then."""
+        self.happen(offered())
+        unwritten = self.registry.take_changed()
+        self.happen(leased())
+        self.registry.take_changed()
+        self.registry.return_changed(unwritten)
+        self.assertEqual(self.registry.take_changed(), [self.registry.status(MAC)])
+
     @given(st.lists(any_event(mac=st.sampled_from([MAC, OTHER_MAC, MACAddress(b"strang")])), max_size=30))
     def test_counts_agree(self, story: list[Event]) -> None:
         """After any story the counts are what counting gives."""
@@ -415,7 +439,13 @@ class RegistryTests(SynchronousTestCase):
         for phase, count in registry.counts().items():
             self.assertEqual(count, sum(registry.status(node.mac).phase is phase for node in registry.nodes()))
 
-    @given(st.lists(instances(events.AddressOffered, mac=st.sampled_from([MAC, OTHER_MAC]), serial=st.sampled_from([None, "1", "2"]))))
+    @given(
+        st.lists(
+            instances(
+                events.AddressOffered, mac=st.sampled_from([MAC, OTHER_MAC]), serial=st.sampled_from([None, "1", "2"])
+            )
+        )
+    )
     def test_serials_agree(self, story: list[Event]) -> None:
         """After any story the index finds exactly what a search finds."""
         registry = NodeRegistry([NODE, OTHER])

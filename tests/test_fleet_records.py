@@ -61,7 +61,9 @@ class FormTests(SynchronousTestCase):
 
     def test_foreign_values(self) -> None:
         """A plugin's value without a form of its own becomes its text, and a mapping stays one."""
-        self.assertEqual(as_plain({"when": IPv4Address("1.2.3.4"), 5: {1: b"x"}}), {"when": "1.2.3.4", "5": {"1": "b'x'"}})
+        self.assertEqual(
+            as_plain({"when": IPv4Address("1.2.3.4"), 5: {1: b"x"}}), {"when": "1.2.3.4", "5": {"1": "b'x'"}}
+        )
 
 
 class OtherVersionTests(SynchronousTestCase):
@@ -77,10 +79,22 @@ class OtherVersionTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """What does not fit raises UnreadableRecord and nothing else."""
-        for text in ("", "[]", "5", "{", '{"address":"x","stage":"rom"}', '{"stage":"rom"}', '{"address":"1.2.3.4","stage":7}'):
+        for text in (
+            "",
+            "[]",
+            "5",
+            "{",
+            '{"address":"x","stage":"rom"}',
+            '{"stage":"rom"}',
+            '{"address":"1.2.3.4","stage":7}',
+        ):
             self.assertRaises(UnreadableRecord, from_json, AddressOffered, text)
 
-    @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+    @given(
+        st.recursive(
+            st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        )
+    )
     def test_any_json(self, plain: Any) -> None:
         """No JSON of any shape raises anything else."""
         try:

@@ -3,7 +3,6 @@ Tests for :mod:`piman.ordered`.
 """
 
 import io
-import sys
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -89,9 +88,9 @@ class OneLineTests(SynchronousTestCase):
 
     def test_startup_error(self) -> None:
         """Only the text, no traceback."""
-        self.patch(sys, "stderr", io.StringIO())
-        say_in_one_line(self.fail)(StartupError, StartupError("dhcp cannot start: taken"), None)
-        self.assertEqual(sys.stderr.getvalue(), "piman: dhcp cannot start: taken\n")
+        stream = io.StringIO()
+        say_in_one_line(self.fail, stream)(StartupError, StartupError("dhcp cannot start: taken"), None)
+        self.assertEqual(stream.getvalue(), "piman: dhcp cannot start: taken\n")
 
     def test_other_error(self) -> None:
         """A mistake of ours keeps its traceback."""

@@ -20,18 +20,15 @@ from zope.interface.verify import verifyObject
 
 from piman.sockets import SocketSettings, open_socket
 from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
-from piman.udp import (
+from piman.transports import (
     DATAGRAMS_PER_WAKE_UP,
     FAILURES_LOGGED_PER_SECOND,
     QUEUED_DATAGRAMS,
     Address,
-    Arrival,
     IDatagramTransport,
     SocketTransport,
-    UDPService,
-    plain_requested,
-    udp_service,
 )
+from piman.udp import Arrival, UDPService, plain_requested, udp_service
 
 LOOPBACK = IPv4Address("127.0.0.1")
 SOMEBODY = ("127.0.0.9", 9)

@@ -87,6 +87,13 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(Request.from_wire(request.to_wire()), request)
         self.assertEqual(len(request.to_wire()), HEADER.size)
 
+    @given(st.binary(min_size=47, max_size=80), st.integers(1, 4))
+    def test_same_as_header(self, rest: bytes, version: int) -> None:
+        """The fast way reads what the header's table says."""
+        data = bytes([version << 3 | Mode.CLIENT]) + rest
+        fields = HEADER.unpack(data)
+        self.assertEqual(Request.from_wire(data), Request(version, fields["poll"], fields["transmit_time"]))
+
     @given(st.binary(max_size=120))
     def test_random_bytes(self, data: bytes) -> None:
         """Random bytes raise nothing but MalformedDatagram, and what is read was a client's."""

@@ -116,9 +116,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         try:
             self._create()
-            connection = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as reason:
             raise StoreUnavailable(f"{self.path}: {reason}") from reason
         try:
@@ -130,14 +128,14 @@ class Database:
 
     def _create(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.is_new = not self.path.exists() or not self.path.stat().st_size
-        if self.is_new:
+        if not self.path.exists():
             self.path.touch(mode=FILE_MODE)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             self._refuse_newer(version)
+            self.is_new = version == 0
             _check(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._schema.synchronous}")

@@ -94,6 +94,7 @@ class HistoryStore:
         self._writing = False
         self._flush_call: IDelayedCall | None = None
         self._tidy_call: IDelayedCall | None = None
+        self._found = 0
         self._newest = 0
         self._reserved = 0
         self._warned = float("-inf")
@@ -109,7 +110,8 @@ class HistoryStore:
         :raises StoreFailed: when there is no way to use the file.
         """
         replaced = self._database.open()
-        self._newest = max(self._newest, self.last_event_id())
+        self._found = int(self._database.read("SELECT id FROM last")[0][0])
+        self._newest = max(self._newest, self._found)
         self._open = True
         self._flush()
         self._tidy()
@@ -148,7 +150,7 @@ class HistoryStore:
         return bool(self._waiting) or self._newest > self._reserved - RESERVED_IDS // 2
 
     def _keep(self, batch: list[Recorded]) -> None:
-        room = self._settings.queue_events - len(self._waiting)
+        room = max(0, self._settings.queue_events - len(self._waiting))
         self._waiting.extend(batch[:room])
         if len(batch) > room:
             self._drop(len(batch) - room, "too many wait for the disk")
@@ -183,7 +185,7 @@ class HistoryStore:
             self._schedule(self._settings.batch_seconds)
 
     def _not_written(self, failure: Failure, batch: list[Recorded]) -> None:
-        self._writing, self._reserved = False, 0
+        self._writing = False
         if not self._open:
             self._drop(len(batch), failure.getErrorMessage())
             return
@@ -194,11 +196,11 @@ class HistoryStore:
 
     def last_event_id(self) -> int:
         """
-        A number that no event of before exceeds: the log goes on after it.
+        A number that no event of an earlier process exceeds, known after :meth:`open`: the log goes on after it.
 
         After a clean end it is the newest event's; after a crash it lies up to :data:`RESERVED_IDS` above it.
         """
-        return int(self._database.read("SELECT id FROM last")[0][0])
+        return self._found
 
     def events(
         self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
@@ -267,9 +269,7 @@ def _row(recorded: Recorded) -> tuple[int, float, bytes | None, str, str]:
 def _recorded(rows: Iterable[tuple[int, float, str, str]]) -> list[Recorded]:
     """Events as they were; those of classes that this piman does not have are left out."""
     kinds = event_classes()
-    found = (
-        (number, time, _readable(kinds[kind], payload)) for number, time, kind, payload in rows if kind in kinds
-    )
+    found = ((number, time, _readable(kinds[kind], payload)) for number, time, kind, payload in rows if kind in kinds)
     return [Recorded(id=number, time=time, event=event) for number, time, event in found if event is not None]
 
 

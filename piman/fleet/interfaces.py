@@ -149,6 +149,7 @@ class IBootFiles(Interface):
 
         :raises BootFileMissing: no such file there.
         :raises BootFileRefused: the request is not to be served.
+        :raises OSError: the manager has a trouble that may pass; the client should ask again.
         """
 
     def node_at(client: IPv4Address, name: bytes) -> MACAddress | None:

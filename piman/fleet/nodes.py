@@ -121,6 +121,10 @@ class NodeRegistry:
         changed, self._changed = self._changed, set()
         return [self.status(mac) for mac in changed]
 
+    def return_changed(self, statuses: Iterable[NodeStatus]) -> None:
+        """These could not be written: take them, as they are by then, with the next ones."""
+        self._changed.update(status.mac for status in statuses)
+
     def observe(self, recorded: Recorded) -> None:
         """Fold the event into the status of its node."""
         mac = recorded.event.mac

@@ -115,9 +115,7 @@ def _offered(status: NodeStatus, event: events.AddressOffered, time: float) -> N
     return seen
 
 
-def _firmware_offered(
-    status: NodeStatus, seen: NodeStatus, event: events.AddressOffered, time: float
-) -> NodeStatus:
+def _firmware_offered(status: NodeStatus, seen: NodeStatus, event: events.AddressOffered, time: float) -> NodeStatus:
     if status.phase is Phase.OFFERED and time - status.last_seen <= OFFER_RETRY_SECONDS:
         return seen
     if status.phase is Phase.LOADING and event.stage is Stage.ROM and time - status.since <= BOOTCODE_SECONDS:

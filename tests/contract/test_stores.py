@@ -217,5 +217,3 @@ class StateStoreLeaseTests(_OnDisk, LeaseStoreMixin, SynchronousTestCase):
 
 class StateStoreIntentTests(_OnDisk, IntentStoreMixin, SynchronousTestCase):
     """The file keeps the contract of intent stores."""
-
-

@@ -23,6 +23,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def unavailable(*programs: str) -> str | None:
     return _refusal()
 
 
+@cache
 def _refusal() -> str | None:
     """Whether the kernel, or the container we are in, gives no namespace with a bridge and a pair of veths."""
     try:
@@ -202,7 +204,8 @@ class Lab:
         self.manager.ip("link", "set", port, "master", MANAGER_INTERFACE, "up")
         client.ip("link", "set", CLIENT_INTERFACE, "up")
         if addressed:
-            client.assign(IPv4Interface((self.NETWORK.network.network_address + 100 + number, self.NETWORK.network.prefixlen)))
+            network = self.NETWORK.network
+            client.assign(IPv4Interface((network.network_address + 100 + number, network.prefixlen)))
         return client
 
     def close(self) -> None:

@@ -1,0 +1,368 @@
+# -*- test-case-name: tests.test_fleet_intents -*-
+"""
+When a card may be formatted: the life of an intent, and the book of those that live.
+
+Pure transitions first; then :class:`IntentBook`, which makes every step durable before anybody acts on it: its methods
+return a Deferred that fires once the intent is on disk.  In memory a step counts at once, so a later word of the node
+cannot overtake an earlier one; a step that could not be saved is saved with the next.
+
+docs/decisions/intents.md says why.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from piman.fleet.events import Installed, IntentClosed, IntentOpened
+from piman.fleet.interfaces import IEventSink, IIntentStore
+from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
+
+ATTEMPTS = 3
+"""How often one intent, or a chain of them without the operator, may order a format."""
+OPEN_SECONDS = 3600.0
+"""How long an operator's intent waits for its node before it expires."""
+PAUSE_SECONDS = 3600.0
+"""How long a node's own wish is not heard after an intent of it failed."""
+_CLOSED_KEPT = 4096
+"""Tokens of closed intents that are still answered with "gone" instead of "unknown"."""
+
+
+class IntentRefused(Exception):
+    """The intent does not allow this step; the text says why."""
+
+
+# Transitions
+
+
+def ordered(intent: Intent, now: float, digest: str, token: str) -> Intent:
+    """
+    ``format`` is about to be sent.
+
+    The token outlives the attempt while the image stays the same, so that a broken fetch can be resumed.
+
+    :raises IntentRefused: when the image was delivered, the intent is over, or its attempts are used up.
+    """
+    _require(intent, IntentState.OPEN, IntentState.ORDERED)
+    if intent.attempts >= ATTEMPTS:
+        raise IntentRefused(f"{intent.attempts} attempts did not bring the whole image to the card")
+    keeps_token = intent.token is not None and intent.digest == digest
+    return attrs.evolve(
+        intent,
+        state=IntentState.ORDERED,
+        changed=now,
+        digest=digest,
+        token=intent.token if keeps_token else token,
+        attempts=intent.attempts + 1,
+    )
+
+
+def delivered(intent: Intent, now: float) -> Intent:
+    """
+    Every byte of the image was acknowledged by the node.
+
+    :raises IntentRefused: when no image was ordered.
+    """
+    _require(intent, IntentState.ORDERED, IntentState.DELIVERED)
+    return attrs.evolve(intent, state=IntentState.DELIVERED, changed=now)
+
+
+def fulfilled(intent: Intent, now: float) -> Intent:
+    """
+    The card holds the image.
+
+    :raises IntentRefused: when the image was not delivered.
+    """
+    _require(intent, IntentState.DELIVERED)
+    return attrs.evolve(intent, state=IntentState.FULFILLED, changed=now)
+
+
+def failed(intent: Intent, now: float, reason: str) -> Intent:
+    """
+    The intent is given up.
+
+    :raises IntentRefused: when it is over already.
+    """
+    _require(intent, IntentState.OPEN, IntentState.ORDERED, IntentState.DELIVERED)
+    return attrs.evolve(intent, state=IntentState.FAILED, changed=now, reason=reason)
+
+
+def expired(intent: Intent, now: float, reason: str) -> Intent:
+    """
+    Its node did not come.
+
+    :raises IntentRefused: when it was ordered already.
+    """
+    _require(intent, IntentState.OPEN)
+    return attrs.evolve(intent, state=IntentState.EXPIRED, changed=now, reason=reason)
+
+
+def is_stale(intent: Intent, now: float) -> bool:
+    """Whether an intent that was never ordered has waited too long."""
+    return intent.state is IntentState.OPEN and now - intent.opened >= OPEN_SECONDS
+
+
+def is_for_board(intent: Intent, serial: str | None) -> bool:
+    """Whether the board may be the one that was meant: both serials are known and differ only if it is another."""
+    return not intent.serial or not serial or intent.serial == serial
+
+
+class Verdict(Enum):
+    """What becomes of a node that has said what is on its card."""
+
+    BOOT = "boot"
+    FORMAT = "format"
+    """By its living intent, else by its own wish."""
+    RENEW = "renew"
+    """The delivered image did not reach the card: a new intent carries on the count of attempts."""
+    FULFIL = "fulfil"
+    GIVE_UP = "give up"
+    TURN_AWAY = "turn away"
+    """Nothing to boot, nothing to be done."""
+
+
+def judge(intent: Intent | None, *, installed: bool, digest: str = "", hears_own_wish: bool = True) -> Verdict:
+    """
+    What to do with a known node (docs/protocols/hello.md, "The verdict").
+
+    :param digest: of the image on the card, when the node knows it (version 2).
+    """
+    if intent is None:
+        if installed:
+            return Verdict.BOOT
+        return Verdict.FORMAT if hears_own_wish else Verdict.TURN_AWAY
+    if intent.state is IntentState.OPEN:
+        return Verdict.FORMAT if intent.attempts < ATTEMPTS else Verdict.GIVE_UP
+    is_there = installed and bool(digest) and digest == intent.digest
+    if is_there or (intent.state is IntentState.DELIVERED and installed):
+        return Verdict.FULFIL
+    if intent.attempts >= ATTEMPTS:
+        return Verdict.GIVE_UP
+    return Verdict.RENEW if intent.state is IntentState.DELIVERED else Verdict.FORMAT
+
+
+def _require(intent: Intent, *states: IntentState) -> None:
+    if intent.state not in states:
+        raise IntentRefused(f"the intent is {intent.state.value}")
+
+
+# The book
+
+
+class IntentBook:
+    """
+    The intents that live, at most one for each board.
+
+    :param token: makes secrets and ids, 32 hexadecimal digits each.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IIntentStore,
+        clock: IReactorTime,
+        events: IEventSink,
+        token: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._token = token
+        self._live: dict[MACAddress, Intent] = {}
+        self._by_token: dict[str, Intent] = {}
+        self._closed: OrderedDict[str, Intent] = OrderedDict()
+        self._failed_at: dict[MACAddress, float] = {}
+        self._saving: dict[str, Deferred[None]] = {}
+
+    def load(self) -> None:
+        """
+        Read the living intents from the store: once, before anything is served.
+
+        Of two for one board the newer wins.
+        """
+        for intent in self._store.load_intents():
+            if intent.mac in self._live:
+                self._drop(self._live[intent.mac], failed, "a newer one was found")
+            self._keep(intent)
+
+    def current(self, mac: MACAddress) -> Intent | None:
+        """The living intent of the board; one that waited too long is closed here."""
+        intent = self._live.get(mac)
+        if intent is not None and is_stale(intent, self._clock.seconds()):
+            self._drop(intent, expired, "the node did not call within an hour")
+            return None
+        return intent
+
+    def living(self) -> tuple[Intent, ...]:
+        """All living intents, those that waited too long closed first."""
+        macs = tuple(self._live)
+        return tuple(intent for mac in macs if (intent := self.current(mac)) is not None)
+
+    def with_token(self, token: str) -> Intent | None:
+        """The intent that gave out this token, closed ones of late included."""
+        return self._by_token.get(token) or self._closed.get(token)
+
+    def hears_own_wish(self, mac: MACAddress) -> bool:
+        """Whether the board may open an intent by itself: not for an hour after one of its intents failed."""
+        failed_at = self._failed_at.get(mac)
+        return failed_at is None or self._clock.seconds() - failed_at >= PAUSE_SECONDS
+
+    def open_intent(
+        self, mac: MACAddress, origin: IntentOrigin, image: str, serial: str | None = None, attempts: int = 0
+    ) -> "Deferred[Intent]":
+        """
+        Somebody wants the board installed.  Fires with the intent once it is durable.
+
+        An operator's wish replaces a living intent; a node's own joins it.
+
+        :param attempts: formats already ordered by intents that this one carries on.
+        """
+        living = self.current(mac)
+        if living is not None and origin is IntentOrigin.NODE:
+            return self._saved(living)
+        if living is not None:
+            self._drop(living, failed, "the operator ordered anew")
+        if origin is IntentOrigin.OPERATOR:
+            self._failed_at.pop(mac, None)
+        now = self._clock.seconds()
+        intent = Intent(
+            id=self._token(),
+            mac=mac,
+            origin=origin,
+            opened=now,
+            changed=now,
+            image=image,
+            serial=serial,
+            attempts=attempts,
+        )
+        self._keep(intent)
+        return self._saved(intent).addCallback(self._opened)
+
+    def order(self, intent: Intent, digest: str) -> "Deferred[Intent]":
+        """``format`` is about to be sent: send it when this fires.  Fails with :class:`IntentRefused`."""
+        return self._step(intent, lambda living, now: ordered(living, now, digest, self._token()))
+
+    def deliver(self, intent: Intent) -> "Deferred[Intent]":
+        """Every byte of the image was acknowledged.  Fails with :class:`IntentRefused`."""
+        return self._step(intent, delivered)
+
+    def fulfil(self, intent: Intent) -> "Deferred[Intent]":
+        """
+        The card holds the image: the one place that emits :class:`Installed`, once durable.
+
+        Fails with :class:`IntentRefused` when the intent is over, so that no intent is fulfilled twice.
+        """
+        return self._step(intent, fulfilled).addCallback(self._installed)
+
+    def fail(self, intent: Intent, reason: str, *, pause: bool = True) -> "Deferred[Intent]":
+        """
+        Give the intent up.  Fails with :class:`IntentRefused` when it is over.
+
+        :param pause: do not hear the board's own wish for an hour.
+        """
+        if pause:
+            self._failed_at[intent.mac] = self._clock.seconds()
+        return self._step(intent, lambda living, now: failed(living, now, reason))
+
+    async def settle(self) -> None:
+        """Wait until nothing waits for the disk any more."""
+        while self._saving:
+            waiting: Deferred[None] = Deferred()
+            next(iter(self._saving.values())).addBoth(_also, waiting)
+            await waiting
+
+    def _step(self, intent: Intent, transition: Callable[[Intent, float], Intent]) -> "Deferred[Intent]":
+        living = self._live.get(intent.mac)
+        try:
+            if living is None or living.id != intent.id:
+                raise IntentRefused("the intent is over")
+            changed = transition(living, self._clock.seconds())
+        except IntentRefused as reason:
+            return fail(reason)
+        if not changed.state.is_final:
+            self._keep(changed)
+            return self._saved(changed)
+        return self._close(living, changed)
+
+    def _keep(self, intent: Intent) -> None:
+        """This is now the living intent of its board, in this state."""
+        before = self._live.get(intent.mac)
+        if before is not None and before.token is not None:
+            self._by_token.pop(before.token, None)
+        self._live[intent.mac] = intent
+        if intent.token is not None:
+            self._by_token[intent.token] = intent
+
+    def _drop(self, intent: Intent, transition: Callable[..., Intent], reason: str) -> None:
+        """Close an intent that nobody waits for."""
+        closing = self._close(intent, transition(intent, self._clock.seconds(), reason))
+        closing.addErrback(lambda failure: self._log.failure("closing an intent", failure=failure))
+
+    def _close(self, living: Intent, final: Intent) -> "Deferred[Intent]":
+        del self._live[final.mac]
+        if final.token is not None:
+            self._by_token.pop(final.token, None)
+            self._closed[final.token] = final
+            if len(self._closed) > _CLOSED_KEPT:
+                self._closed.popitem(last=False)
+        return self._saved(final).addCallbacks(self._closed_durably, self._not_closed, errbackArgs=(living,))
+
+    def _closed_durably(self, intent: Intent) -> Intent:
+        if intent.state is not IntentState.FULFILLED:
+            closed = IntentClosed(mac=intent.mac, intent=intent.id, state=intent.state.value, reason=intent.reason)
+            self._events.emit(closed)
+        return intent
+
+    def _not_closed(self, failure: Failure, living: Intent) -> Failure:
+        """The disk did not take it: the intent lives on, unless there is a newer one."""
+        if living.mac not in self._live:
+            self._keep(living)
+        return failure
+
+    def _saved(self, intent: Intent) -> "Deferred[Intent]":
+        """Save after all earlier states of the same intent; fires, or fails, as the store does."""
+        before = self._saving.get(intent.id)
+        result: Deferred[Intent] = Deferred()
+        tail: Deferred[None] = Deferred()
+        self._saving[intent.id] = tail
+
+        def save(_: object = None) -> None:
+            self._store.save_intent(intent).addCallback(lambda _: intent).addBoth(finished)
+
+        def finished(outcome: Intent | Failure) -> None:
+            # First whoever waits for this step, then the next step goes to the disk.
+            result.callback(outcome)
+            if self._saving.get(intent.id) is tail:
+                del self._saving[intent.id]
+            tail.callback(None)
+
+        if before is None:
+            save()
+        else:
+            before.addBoth(_then, save)
+        return result
+
+    def _opened(self, intent: Intent) -> Intent:
+        self._events.emit(IntentOpened(mac=intent.mac, intent=intent.id, origin=intent.origin.value))
+        return intent
+
+    def _installed(self, intent: Intent) -> Intent:
+        self._events.emit(Installed(mac=intent.mac, intent=intent.id, digest=intent.digest or ""))
+        return intent
+
+
+def _then(outcome: object, act: Callable[[], None]) -> object:
+    act()
+    return outcome
+
+
+def _also(outcome: object, waiting: "Deferred[None]") -> object:
+    waiting.callback(None)
+    return outcome

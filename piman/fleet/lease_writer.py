@@ -1,0 +1,125 @@
+# -*- test-case-name: tests.test_fleet_leases -*-
+"""
+From the table to the store and only then to the board, and the looking after the pool that nobody waits for.
+"""
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from piman.fleet.interfaces import ILeaseStore
+from piman.fleet.leases import LeaseTable
+from piman.fleet.model import Lease, MACAddress
+from piman.fleet.throttle import Throttle
+
+PROBED_ADDRESSES = 64
+"""How many addresses of the pool are known to be silent before anybody wants one."""
+
+Probe = Callable[[IPv4Address], "Deferred[bool]"]
+"""Asks the link whether somebody has an address (ARP); fires with whether somebody answered."""
+
+
+class LeaseWriter:
+    """
+    Puts on disk what the table changed.
+
+    Of one board one binding is on its way and one waits, the newest: a slow disk does not make a queue.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, *, leases: LeaseTable, store: ILeaseStore) -> None:
+        self._leases = leases
+        self._store = store
+        self._logged = Throttle(clock, 1.0)
+        self._writing: dict[MACAddress, Callable[[], None] | None] = {}
+
+    def load(self) -> None:
+        """Give the table what the store remembers."""
+        self._leases.restore(self._store.load_leases())
+
+    def commit(self, lease: Lease, then: Callable[[], None]) -> None:
+        """Put the binding on disk, then do this; never when the disk fails, or it is somebody else's by then."""
+        mac = lease.mac
+        if mac in self._writing:
+            self._writing[mac] = lambda: self.commit(lease, then)
+            return
+        current = self._leases.binding(lease.address)
+        if current is None or current.mac != mac:
+            return
+        self._writing[mac] = None
+        changes = {change.address: change for change in self._leases.take_changes()}
+        changes[lease.address] = current
+        written = self._write(list(changes.values()))
+        written.addCallbacks(self._written, self._not_written, (lease, then), {}, (mac,), {})
+        written.addErrback(lambda failure: self._log.failure("after a commit", failure))
+        written.addBoth(lambda ignored: self._write_next(mac))
+
+    def save_changes(self) -> "Deferred[None]":
+        """Put on disk what nobody waits for; never fails, what fails is tried again with the next."""
+        changes = self._leases.take_changes()
+        return self._write(changes).addErrback(self._not_written, None) if changes else succeed(None)
+
+    def _write(self, changes: Sequence[Lease]) -> "Deferred[None]":
+        def keep(failure: Failure) -> Failure:
+            self._leases.give_back(changes)
+            return failure
+
+        return maybeDeferred(self._store.commit, changes).addErrback(keep)
+
+    def _written(self, ignored: None, lease: Lease, then: Callable[[], None]) -> None:
+        if self._leases.holder_of(lease.address) == lease.mac:
+            then()
+
+    def _not_written(self, failure: Failure, mac: MACAddress | None) -> None:
+        if self._logged.passes("store"):
+            self._log.warn(
+                "leases are not on disk, {mac} gets no answer: {why}",
+                mac=str(mac or "nobody"),
+                why=failure.getErrorMessage(),
+            )
+
+    def _write_next(self, mac: MACAddress) -> None:
+        following = self._writing.pop(mac)
+        if following:
+            following()
+
+
+class PoolProber:
+    """Looks at addresses of the pool before anybody wants them, so that no answer waits for the looking."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, *, leases: LeaseTable, probe: Probe) -> None:
+        self._clock = clock
+        self._leases = leases
+        self._probe = probe
+        self._looking: set[IPv4Address] = set()
+
+    def look(self) -> None:
+        """Begin to look at as many addresses as are missing."""
+        pool = self._leases.pool
+        if pool is None:
+            return
+        for address in pool.to_probe(self._clock.seconds(), PROBED_ADDRESSES):
+            if address not in self._looking:
+                self._looking.add(address)
+                seen = maybeDeferred(self._probe, address)
+                seen.addCallback(self._seen, address)
+                seen.addErrback(lambda failure: self._log.failure("a probe failed", failure))
+                seen.addBoth(self._looked, address)
+
+    def _looked(self, ignored: object, address: IPv4Address) -> None:
+        self._looking.discard(address)
+
+    def _seen(self, is_occupied: bool, address: IPv4Address) -> None:
+        pool = self._leases.pool
+        if is_occupied:
+            self._leases.occupied(address)
+            self._log.warn("{address} is in the pool, but somebody has it already", address=str(address))
+        elif pool is not None:
+            pool.probed(address, self._clock.seconds())
