@@ -97,7 +97,7 @@ class Options(usage.Options):
     ]
 
     def parseOptions(self, options: "list[str] | None" = None) -> None:
-        """Parse, and on a mistake say it on standard error and exit with 2 (twistd would print help and exit with 1)."""
+        """Parse; a mistake is said on standard error and costs exit status 2 (twistd would print help, and 1)."""
         try:
             super().parseOptions(options)
         except usage.UsageError as mistake:
@@ -108,7 +108,7 @@ class Options(usage.Options):
         if self.parent is not None:
             self.parent["pidfile"] = ""
         if self.subCommand is None:
-            raise usage.UsageError(f"a word is missing: {', '.join(command[0] for command in self.subCommands)}")
+            raise usage.UsageError(f"a word is missing: {', '.join(_COMMANDS)}")
 
 
 def _fail(text: str) -> NoReturn:

@@ -1,0 +1,389 @@
+# -*- test-case-name: tests.system.test_manager -*-
+"""
+The map: every service of the manager, in order.
+
+:func:`makeService` reads the configuration, :class:`Manager` builds the parts that all services share, and
+:func:`services` lists them.  This is the only module that unpacks :class:`piman.config.Config`.
+"""
+
+from piman.reactor import WrongReactor, install
+
+try:
+    install()
+except WrongReactor as reason:
+    raise SystemExit(f"piman: {reason}") from None
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python import usage
+
+from piman.boot.files import BootFiles
+from piman.boot.image_http import ImageHTTPSettings, image_http_service
+from piman.boot.image_tcp import ImageSettings, image_service
+from piman.boot.images import ImageLibrary, in_thread
+from piman.config import Config, ConfigError, differences, load
+from piman.dhcp import DHCPSettings, dhcp_service
+from piman.fleet.arrivals import Arrivals
+from piman.fleet.eventlog import EventLog
+from piman.fleet.events import ConfigurationRejected, ConfigurationReloaded, ManagerStarted, StoreReplaced
+from piman.fleet.history import HistoryStore
+from piman.fleet.intents import IntentBook
+from piman.fleet.interfaces import StoreFailed
+from piman.fleet.journal import JournalWriter
+from piman.fleet.leases import LeaseTable, LeaseTerms
+from piman.fleet.nodes import NodeRegistry
+from piman.fleet.pool import Pool
+from piman.fleet.store import StateStore
+from piman.hello import HelloSettings, hello_service
+from piman.monitor.poller import PollerSettings, poller_service
+from piman.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
+from piman.ntp import NTPSettings, ntp_service
+from piman.ordered import OrderedService, StartupError, say_in_one_line
+from piman.tftp import TFTPSettings, tftp_service
+
+SNAPSHOT_SECONDS = 10.0
+"""How often statuses that changed are written down."""
+
+VERSION_UNKNOWN = "not installed"
+
+
+def own_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return version("piman")
+    except PackageNotFoundError:
+        return VERSION_UNKNOWN
+
+
+class Options(usage.Options):
+    """``twistd piman``."""
+
+    synopsis = "[--config piman.yaml]"
+    optParameters = [["config", "c", "piman.yaml", "The configuration file"]]
+
+    def parseOptions(self, options: "list[str] | None" = None) -> None:
+        """Parse; a mistake is said on standard error and costs exit status 2."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as mistake:
+            _refuse(f"{mistake} (see --help)")
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"piman: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+class Held(Service):
+    """Something with a beginning and an end: ``begin`` in startService, ``end`` awaited in stopService."""
+
+    def __init__(self, begin: Callable[[], object], end: Callable[[], object]) -> None:
+        self._begin = begin
+        self._end = end
+
+    def startService(self) -> None:
+        """
+        Begin.
+
+        :raises StartupError: when a store cannot be used.
+        """
+        try:
+            self._begin()
+        except StoreFailed as reason:
+            raise StartupError(str(reason)) from reason
+        super().startService()
+
+    def stopService(self) -> "Deferred[object] | None":
+        """End what was begun."""
+        if not self.running:
+            return None
+        super().stopService()
+        return maybeDeferred(self._end)
+
+
+class Manager:
+    """
+    The parts that the services share, for one configuration.
+
+    :ivar config: the configuration in force; :meth:`reload` replaces it.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, path: Path, config: Config) -> None:
+        self.reactor = reactor
+        self.path = path
+        self.config = config
+        self.state = StateStore(config.state_dir / "state.db", reactor=reactor)
+        self.history = HistoryStore(config.state_dir / "history.db", reactor=reactor, clock=reactor)
+        self.registry = NodeRegistry(config.nodes, config.slots)
+        self.events = EventLog(reactor)
+        self.journal = JournalWriter(reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry)
+        self.arrivals = Arrivals(
+            reactor, nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
+        )
+        for observer in (self.registry, self.history, self.journal, self.arrivals):
+            self.events.add_observer(observer)
+        self.leases = LeaseTable(
+            reactor, nodes=self.registry, pool=_pool(config), terms=LeaseTerms(lease_seconds=config.dhcp.lease_seconds)
+        )
+        self.intents = IntentBook(self.state, reactor, self.events)
+        self.neighbours = KernelNeighbours(reactor)
+        self.images = ImageLibrary(
+            image_paths(config), run=in_thread(reactor), cache=config.state_dir / "images.json"
+        )
+        self.dhcp = dhcp_service(
+            reactor,
+            settings=_dhcp_settings(config),
+            nodes=self.registry,
+            leases=self.leases,
+            store=self.state,
+            events=self.events,
+            link=LinkLayerSender(config.interface),
+            interface=config.interface,
+        )
+        self.monitor = poller_service(
+            reactor, settings=_poller_settings(config), nodes=self.registry, events=self.events
+        )
+        self._snapshots = LoopingCall(self._save_snapshots)
+        self._snapshots.clock = reactor
+        self._hangup: Any = None
+
+    def _in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), work)
+
+    # Beginning and end of what is not a protocol
+
+    def open_state(self) -> None:
+        """Open state.db and take the intents into memory; the DHCP service takes the leases."""
+        self._say(self.state.open())
+        self.intents.load()
+
+    def open_history(self) -> None:
+        """Open history.db, go on counting where it ended, take the statuses of before."""
+        self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        replaced = self.history.open()
+        self.events.continue_after(self.history.last_event_id())
+        self.registry.restore(self.history.load_snapshots())
+        self._say(replaced)
+        self._snapshots.start(SNAPSHOT_SECONDS, now=False)
+
+    async def _end_history(self) -> None:
+        self._snapshots.stop()
+        await self._save_snapshots()
+        await self.history.close()
+
+    def close_history(self) -> "Deferred[None]":
+        """Write the statuses and close history.db."""
+        return Deferred.fromCoroutine(self._end_history())
+
+    async def _save_snapshots(self) -> None:
+        changed = self.registry.take_changed()
+        try:
+            await self.history.save_snapshots(changed)
+        except StoreFailed as reason:
+            self.registry.return_changed(changed)
+            self._log.warn("statuses were not saved: {reason}", reason=reason)
+
+    def _say(self, replaced: StoreReplaced | None) -> None:
+        if replaced is not None:
+            self.events.emit(replaced)
+
+    def begin(self) -> None:
+        """All services run: say so, and listen to SIGHUP."""
+        self._hangup = signal.signal(
+            signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload)
+        )
+        self.events.emit(ManagerStarted(version=own_version()))
+
+    def end(self) -> None:
+        """Leave SIGHUP to whoever had it."""
+        signal.signal(signal.SIGHUP, self._hangup or signal.SIG_DFL)
+
+    # Reading the files again
+
+    def reload(self) -> None:
+        """SIGHUP: take the files as they are now, or say what is wrong with them and change nothing."""
+        try:
+            new = load(self.path, previous=self.config)
+        except ConfigError as mistakes:
+            self.events.emit(ConfigurationRejected(problems=tuple(map(str, mistakes.problems))))
+            self._log.warn("the configuration has mistakes and was not taken:\n{mistakes}", mistakes=mistakes)
+            return
+        _, waiting = differences(self.config, new)
+        self.config = new
+        self.registry.replace_nodes(new.nodes, new.slots)
+        self.leases.nodes_changed()
+        self.leases.terms = LeaseTerms(lease_seconds=new.dhcp.lease_seconds)
+        self.dhcp.protocol.settings = _dhcp_settings(new)
+        self.monitor.reconfigure(_poller_settings(new))
+        self.images.replace_images(image_paths(new))
+        notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
+        self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
+
+
+# What the configuration means to each part
+
+
+def image_paths(config: Config) -> dict[str, str]:
+    """The image files by name."""
+    return {name: str(path) for name, path in config.images.items()}
+
+
+def _pool(config: Config) -> Pool | None:
+    """The addresses for boards without a reservation; the server's own is none of them."""
+    found = config.dhcp.pool
+    if found is None:
+        return None
+    return Pool(found.first, found.last, excluded=frozenset({config.server_address}))
+
+
+def _dhcp_settings(config: Config) -> DHCPSettings:
+    wanted = config.dhcp
+    return DHCPSettings(
+        server_address=config.server_address,
+        network=config.subnet,
+        port=wanted.port,
+        lease_seconds=wanted.lease_seconds,
+        unknown_hosts=wanted.unknown_hosts,
+        relays=wanted.relays,
+        router=wanted.router,
+        dns_servers=wanted.dns_servers,
+        domain=wanted.domain,
+        options=wanted.options,
+    )
+
+
+def _tftp_settings(config: Config) -> TFTPSettings:
+    first, last = config.tftp.data_ports or (0, 3)
+    return TFTPSettings(
+        network=config.subnet,
+        address=str(config.server_address),
+        port=config.tftp.port,
+        data_ports=first,
+        data_sockets=last - first + 1,
+        mtu_bytes=_mtu(config.interface),
+    )
+
+
+def _poller_settings(config: Config) -> PollerSettings:
+    wanted = config.monitor
+    return PollerSettings(
+        interval_seconds=wanted.interval_seconds,
+        timeout_seconds=wanted.timeout_seconds,
+        agent_port=wanted.agent_port,
+        misses=wanted.misses,
+        concurrency=wanted.concurrency,
+    )
+
+
+def _boot_files(manager: Manager) -> BootFiles:
+    config = manager.config
+    return BootFiles(
+        config.boot_dir,
+        nodes=manager.registry,
+        addresses=manager.leases,
+        neighbours=manager.neighbours,
+        server_address=config.server_address,
+        unknown_clients=config.tftp.unknown_clients,
+        protected_paths=tuple(config.images.values()),
+    )
+
+
+def _mtu(interface: str) -> int:
+    """The largest packet of the interface; Ethernet's when there is none of that name (binding will tell)."""
+    try:
+        return min(mtu_of(interface), 65_535)
+    except OSError:
+        return 1500
+
+
+# The map
+
+
+def services(manager: Manager) -> Iterator[tuple[str, IService]]:
+    """Every service with its name, in the order in which they start."""
+    reactor, config = manager.reactor, manager.config
+    yield "history", Held(manager.open_history, manager.close_history)
+    yield "state", Held(manager.open_state, manager.state.close)
+    yield "journal", Held(manager.journal.open, manager.journal.close)
+    yield "arrivals", Held(lambda: None, manager.arrivals.close)
+    if config.dhcp.enabled:
+        yield "dhcp", manager.dhcp
+    if config.ntp.enabled:
+        ntp = NTPSettings(port=config.ntp.port, local_stratum=config.ntp.local_stratum)
+        yield "ntp", ntp_service(reactor, settings=ntp, interface=config.interface)
+    if config.tftp.enabled:
+        yield "tftp", tftp_service(
+            reactor,
+            settings=_tftp_settings(config),
+            files=_boot_files(manager),
+            addresses=manager.leases,
+            events=manager.events,
+            interface=config.interface,
+        )
+    if config.hello.enabled:
+        yield from _install_services(manager)
+    if config.monitor.enabled:
+        yield "monitor", manager.monitor
+    yield "ready", Held(manager.begin, manager.end)
+
+
+def _install_services(manager: Manager) -> Iterator[tuple[str, IService]]:
+    """The conversation with the installer, and the two doors of the image."""
+    ports = manager.config.hello
+    hello = hello_service(
+        manager.reactor,
+        settings=HelloSettings(port=ports.port, http_port=ports.http_port),
+        addresses=manager.leases,
+        neighbours=manager.neighbours,
+        nodes=manager.registry,
+        intents=manager.intents,
+        images=manager.images,
+        events=manager.events,
+    )
+    parts: dict[str, Any] = {
+        "addresses": manager.leases,
+        "intents": manager.intents,
+        "images": manager.images,
+        "events": manager.events,
+    }
+    tcp, http = ImageSettings(port=ports.image_port), ImageHTTPSettings(port=ports.http_port)
+    yield "hello", hello
+    yield "image", image_service(manager.reactor, settings=tcp, installers=hello, **parts)
+    yield "image-http", image_http_service(manager.reactor, settings=http, **parts)
+
+
+def build(manager: Manager) -> OrderedService:
+    """All services as one."""
+    top = OrderedService()
+    for name, service in services(manager):
+        service.setName(name)
+        service.setServiceParent(top)
+    return top
+
+
+def makeService(options: Options) -> IService:
+    """twistd's entry."""
+    from twisted.internet import reactor
+
+    path = Path(options["config"]).absolute()
+    try:
+        config = load(path)
+    except ConfigError as mistakes:
+        print(mistakes, file=sys.stderr)
+        raise SystemExit(2) from None
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    sys.excepthook = say_in_one_line(sys.excepthook)
+    return build(Manager(reactor, path, config))

@@ -1,0 +1,190 @@
+"""
+The manager as a whole, as an operator starts it: ``twistd -n piman`` on loopback, without root.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.system.manager import TWISTD, Manager
+
+PIMAN_YAML = """
+private_number: 77
+server_address: 127.77.0.1
+subnet_mask: 255.255.0.0
+interface: lo
+switches: []
+dhcp: {{port: {dhcp}, dns_servers: [127.77.0.1]}}
+tftp: {{port: {tftp}}}
+ntp: {{port: {ntp}}}
+hello: {{port: {hello}, image_port: {image}, http_port: {http}}}
+"""
+
+ENDED_BY_SIGTERM = (0, -signal.SIGTERM)
+"""twistd stops everything and then, as is right, dies of the signal that it got."""
+
+NAMES = ("dhcp", "tftp", "ntp", "hello", "image", "http")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free for both TCP and UDP right now, all different."""
+    found: list[int] = []
+    held: list[socket.socket] = []
+    while len(found) < count:
+        tcp = socket.socket()
+        tcp.bind(("127.77.0.1", 0))
+        held.append(tcp)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held.append(udp)
+        try:
+            udp.bind(("127.77.0.1", tcp.getsockname()[1]))
+        except OSError:
+            continue
+        found.append(tcp.getsockname()[1])
+    for one in held:
+        one.close()
+    return found
+
+
+class _InFolder(SynchronousTestCase):
+    """A folder with a configuration that works."""
+
+    def setUp(self) -> None:
+        """Write the files."""
+        self.folder = Path(self.mktemp()).absolute()
+        (self.folder / "install/boot").mkdir(parents=True)
+        self.ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+        self.configuration = self.folder / "piman.yaml"
+        self.configuration.write_text(PIMAN_YAML.format(**self.ports))
+        (self.folder / "hosts.csv").write_text("B8:27:EB:00:00:01;127.77.0.11;pi11;0\n")
+        self.manager = Manager(self.folder)
+        self.addCleanup(self.manager.stop)
+
+    def once(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command that ends by itself."""
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60)
+
+
+class StartTests(_InFolder):
+    """Starting, reloading and stopping."""
+
+    def test_start_and_stop(self) -> None:
+        """It starts, its doors answer, SIGTERM ends it."""
+        self.manager.start()
+        for name in ("hello", "image", "http"):
+            socket.create_connection(("127.77.0.1", self.ports[name]), 5).close()
+        self.assertIn(self.manager.stop(), ENDED_BY_SIGTERM)
+
+    def test_reload(self) -> None:
+        """SIGHUP takes a new row; after a mistake it says so and changes nothing."""
+        self.manager.start()
+        assert self.manager.process is not None
+        two = "B8:27:EB:00:00:01;127.77.0.11;pi11;0\nB8:27:EB:00:00:02;127.77.0.12;;0\n"
+        (self.folder / "hosts.csv").write_text(two)
+        os.kill(self.manager.process.pid, signal.SIGHUP)
+        self.manager.wait_for(lambda: self.manager.events("ConfigurationReloaded"), 10, "the reload")
+        self.assertEqual(self.manager.events("ConfigurationReloaded")[0]["nodes"], 2)
+        self.configuration.write_text("nonsense: true\n")
+        os.kill(self.manager.process.pid, signal.SIGHUP)
+        self.manager.wait_for(lambda: self.manager.events("ConfigurationRejected"), 10, "the rejection")
+        self.assertIn("nonsense", " ".join(self.manager.events("ConfigurationRejected")[0]["problems"]))
+
+    def test_operators_files_untouched(self) -> None:
+        """A run leaves piman.yaml and hosts.csv as they were."""
+        before = [(self.folder / name).read_bytes() for name in ("piman.yaml", "hosts.csv")]
+        self.manager.start()
+        self.manager.stop()
+        self.assertEqual([(self.folder / name).read_bytes() for name in ("piman.yaml", "hosts.csv")], before)
+
+    def test_tac(self) -> None:
+        """``twistd -ny piman.tac`` runs the same services."""
+        tac = Path(__file__).resolve().parent.parent.parent / "piman.tac"
+        self.manager.start()
+        self.manager.stop()
+        environment = {**os.environ, "PIMAN_CONFIG": str(self.configuration)}
+        with self.manager.output.open("ab") as output:
+            self.manager.process = subprocess.Popen(
+                [TWISTD, "-n", "--pidfile=", "-y", str(tac)],
+                cwd=self.folder,
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
+        self.manager.wait_for(lambda: len(self.manager.events("ManagerStarted")) == 2, 60, "the second start")
+        self.assertIn(self.manager.stop(), ENDED_BY_SIGTERM)
+
+    def test_daemonized(self) -> None:
+        """Without -n twistd forks; the manager works all the same and stops at SIGTERM."""
+        done = self.once(TWISTD, "--pidfile=piman.pid", "--logfile=twistd.log", "piman", "--config", "piman.yaml")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.manager.wait_for(lambda: self.manager.events("ManagerStarted"), 60, "the daemon")
+        pid = int((self.folder / "piman.pid").read_text())
+        socket.create_connection(("127.77.0.1", self.ports["hello"]), 5).close()
+        os.kill(pid, signal.SIGTERM)
+        self.manager.wait_for(lambda: not (self.folder / "piman.pid").exists(), 30, "the daemon to end")
+
+
+class RefusalTests(_InFolder):
+    """One clear line, an exit status, nothing half-started."""
+
+    def run_manager(self) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end."""
+        return self.once(TWISTD, "-n", "--pidfile=", "piman", "--config", "piman.yaml")
+
+    def test_taken_udp_port(self) -> None:
+        """A taken DHCP port: one line on stderr names it and what to do; status 1; no traceback."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
+            squatter.bind(("0.0.0.0", self.ports["dhcp"]))
+            done = self.run_manager()
+        self.assertEqual(done.returncode, 1)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("piman: ")]
+        self.assertIn(str(self.ports["dhcp"]), line)
+        self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+    def test_taken_tcp_port(self) -> None:
+        """A taken hello port likewise."""
+        with socket.socket() as squatter:
+            squatter.bind(("0.0.0.0", self.ports["hello"]))
+            squatter.listen()
+            done = self.run_manager()
+        self.assertEqual(done.returncode, 1)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("piman: ")]
+        self.assertIn(str(self.ports["hello"]), line)
+        self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+    def test_mistakes_in_the_configuration(self) -> None:
+        """All mistakes at once on stderr, status 2, no state is created."""
+        self.configuration.write_text("server_address: 300.1.1.1\nprivat_number: 4\n")
+        done = self.run_manager()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("300.1.1.1", done.stderr)
+        self.assertIn("private_number", done.stderr)
+        self.assertFalse((self.folder / "state").exists())
+
+    def test_missing_configuration(self) -> None:
+        """A missing file: its name, status 2."""
+        self.configuration.unlink()
+        done = self.run_manager()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("piman.yaml", done.stderr)
+        self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+    def test_other_reactor(self) -> None:
+        """Another reactor that the command line forced: one line says which to use."""
+        done = self.once(TWISTD, "-n", "--reactor=poll", "--pidfile=", "piman", "--config", "piman.yaml")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("--reactor=asyncio", done.stderr)
+        self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+    def test_state_is_no_folder(self) -> None:
+        """A state_dir that cannot be created: one line, status 1."""
+        (self.folder / "state").write_text("in the way")
+        done = self.run_manager()
+        self.assertEqual(done.returncode, 1)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("piman: ")]
+        self.assertIn("state", line)
+
