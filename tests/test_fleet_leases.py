@@ -702,9 +702,6 @@ class LeaseMachine(RuleBasedStateMachine):
     def work(self, address: IPv4Address) -> None:
         """TFTP from an address."""
         self.table.touch(address)
-        holder, until = self.promises.get(address, (None, 0.0))
-        if holder is not None and until > self.clock.seconds():
-            self.promises[address] = holder, max(until, self.clock.seconds())
 
     @rule(seconds=st.sampled_from((1, 30, 61, 299, 601, 901, 4000)))
     def wait(self, seconds: int) -> None:
