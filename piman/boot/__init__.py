@@ -1,0 +1,3 @@
+"""
+What nodes boot from: the boot files that each of them sees, and the root file systems.
+"""
