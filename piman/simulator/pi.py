@@ -1,0 +1,153 @@
+# -*- test-case-name: tests.test_simulator_pi -*-
+"""
+A virtual Raspberry Pi: power on, firmware, kernel, installer, system.
+
+It knows no sockets: what it is plugged into is given to it (:mod:`piman.simulator.surroundings`).  Its card keeps what
+was written when the power goes.
+"""
+
+from ipaddress import IPv4Address
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+
+from piman.simulator import dhcp_client
+from piman.simulator.boards import KINDS, Board
+from piman.simulator.card import Card
+from piman.simulator.dhcp_client import Lease, kernel_client, renew, system_client, udhcpc_client
+from piman.simulator.firmware import Hung, Loaded, boot
+from piman.simulator.installer import install
+from piman.simulator.journal import Journal, Step
+from piman.simulator.machine import Machine, Program
+from piman.simulator.surroundings import Network
+
+MODELS: tuple[str, ...] = tuple(KINDS)
+"""The boards that can be simulated."""
+
+KERNEL_SECONDS = (4.0, 6.0)
+"""From the last boot file to Linux' first DISCOVER."""
+SYSTEM_SECONDS = (10.0, 20.0)
+"""From the kernel's switch of root to the installed system's first DISCOVER."""
+RENEW_AGAIN_SECONDS = 60.0
+"""RFC 2131, 4.4.5: a client waits at least so long before it asks again."""
+
+
+class Pi:
+    """
+    One virtual Pi with its card.
+
+    :ivar journal: what it has experienced.
+    :param version: of the hello protocol that its initramfs speaks.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        clock: IReactorTime,
+        network: Network,
+        journal: Journal,
+        random: Random,
+        speed: float = 1.0,
+        card: Card | None = None,
+        version: int = 2,
+    ) -> None:
+        self.board = board
+        self.journal = journal
+        self.card = card or Card()
+        self._clock = clock
+        self._version = version
+        self._machine = Machine(board, clock=clock, network=network, journal=journal, random=random, speed=speed)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its installed system runs."""
+        return self.journal.step is Step.UP
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """The address that it uses."""
+        return self.journal.address if self._machine.is_running else None
+
+    def power_on(self) -> None:
+        """Begin a boot; harmless while it has power and works."""
+        if not self._machine.is_running:
+            self.journal.boots += 1
+            self._machine.start(self._life())
+
+    def power_off(self) -> None:
+        """Cut the power at once."""
+        self._machine.stop()
+        self.journal.enter(Step.DARK, self._clock.seconds())
+
+    def _life(self) -> Program[None]:
+        """From power on for ever, or until it hangs."""
+        try:
+            yield from self._boot()
+        except Hung as reason:
+            self.journal.trouble = str(reason)
+            self.journal.hangs.append(str(reason))
+            self.journal.enter(Step.HUNG, self._clock.seconds())
+            return
+        yield from self._system()
+
+    def _boot(self) -> Program[None]:
+        """Until the installed system starts; a restart of the initramfs begins anew."""
+        machine = self._machine
+        while True:
+            self.journal.enter(Step.FIRMWARE, machine.now())
+            yield from machine.pause(machine.between(*self.board.kind.firmware_seconds))
+            if self.card.starts_alone:
+                return
+            loaded = yield from boot(machine)
+            self.journal.enter(Step.KERNEL, machine.now())
+            yield from machine.pause(machine.between(*KERNEL_SECONDS))
+            if not loaded.has_initramfs:
+                raise Hung("the kernel finds no root file system: the boot loader got no initramfs")
+            if (yield from self._installer(loaded)):
+                return
+            self.journal.retries += 1
+
+    def _installer(self, loaded: Loaded) -> Program[bool]:
+        """The kernel's or the initramfs' own address, then the manager."""
+        lease: Lease | None = None
+        if loaded.command_line.wants_dhcp:
+            lease = yield from dhcp_client.lease(self._machine, kernel_client(self._machine))
+        if lease is None:
+            lease = yield from dhcp_client.lease(self._machine, udhcpc_client(self._machine))
+        if lease is None:
+            self.journal.trouble = "no DHCP server answers the initramfs"
+            return False
+        manager = _manager(loaded.command_line.value("master"), lease)
+        return (yield from install(self._machine, self.card, lease, manager, self._version))
+
+    def _system(self) -> Program[None]:
+        """The installed system: an address, the agent, renewals."""
+        machine = self._machine
+        client = system_client(machine)
+        self.journal.enter(Step.BOOTING, machine.now())
+        yield from machine.pause(machine.between(*SYSTEM_SECONDS))
+        while True:
+            held = yield from dhcp_client.lease(machine, client)
+            if held is None:
+                continue
+            self.journal.enter(Step.UP, machine.now())
+            yield from self._keep(held)
+
+    def _keep(self, held: Lease) -> Program[None]:
+        """Renew until the lease is lost."""
+        machine = self._machine
+        expires = machine.now() + held.seconds
+        while machine.now() < expires:
+            yield from machine.wait(min(max((expires - machine.now()) / 2, RENEW_AGAIN_SECONDS), held.seconds))
+            renewed = yield from renew(machine, system_client(machine), held)
+            if renewed is not None:
+                held, expires = renewed, machine.now() + renewed.seconds
+
+
+def _manager(word: str, lease: Lease) -> IPv4Address:
+    """``master=`` of the command line, unless the server left the word MASTER in it; else who gave the address."""
+    try:
+        return IPv4Address(word)
+    except ValueError:
+        return lease.boot_server if int(lease.boot_server) else lease.server

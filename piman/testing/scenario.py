@@ -1,0 +1,256 @@
+# -*- test-case-name: tests.scenario.test_boot -*-
+"""
+Whole boots in virtual time: virtual boards, the manager's real services, one Clock, no sockets.
+
+What the manager keeps on disk is kept in memory here and outlives :meth:`Scenario.kill_manager`.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256, shake_256
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from piman.boot.files import BootFiles
+from piman.boot.image_http import ImageHTTPSettings, image_http_service
+from piman.boot.image_tcp import ImageSettings, image_service
+from piman.boot.images import ImageLibrary
+from piman.dhcp import DHCPSettings, dhcp_service
+from piman.fleet.arrivals import Arrivals
+from piman.fleet.eventlog import EventLog
+from piman.fleet.events import Event, Recorded
+from piman.fleet.intents import IntentBook
+from piman.fleet.interfaces import IEventObserver
+from piman.fleet.leases import LeaseTable
+from piman.fleet.model import Intent, MACAddress, Node
+from piman.fleet.nodes import NodeRegistry
+from piman.fleet.pool import Pool
+from piman.hello import HelloSettings, hello_service
+from piman.simulator import plan
+from piman.simulator.boards import KINDS, Board, board_number
+from piman.simulator.faults import Damage, Faults, FaultyNetwork
+from piman.simulator.harness import Harness, PowerCuts
+from piman.simulator.journal import Journal
+from piman.simulator.pi import MODELS, Pi
+from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours
+from piman.testing.lan import BoardNetwork, VirtualHost, VirtualLAN, VirtualLink
+from piman.tftp import TFTPSettings, tftp_service
+
+NETWORK = IPv4Network("172.30.4.0/24")
+SERVER = IPv4Address("172.30.4.1")
+FIRST_NODE = IPv4Address("172.30.4.10")
+POOL_FIRST, POOL_LAST = IPv4Address("172.30.4.100"), IPv4Address("172.30.4.199")
+BEGINNING = 1_750_000_000.0
+"""A time at which a clock can be set."""
+SMALL_BYTES = 3_000
+"""No boot file is larger: a boot shall take milliseconds."""
+
+
+class VirtualManager:
+    """
+    The manager's services on a virtual host.
+
+    :ivar events: the log.
+    """
+
+    def __init__(self, scenario: "Scenario", host: VirtualHost, *, first_id: int) -> None:
+        self.host = host
+        self.registry = NodeRegistry(scenario.nodes)
+        self.events = EventLog(host, first_id=first_id)
+        self.arrivals = Arrivals(host, nodes=self.registry, events=self.events)
+        for observer in (self.registry, scenario, self.arrivals):
+            self.events.add_observer(observer)
+        self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
+        self.intents = IntentBook(scenario.intent_store, host, self.events)
+        self.intents.load()
+        self.images = ImageLibrary({"default": str(scenario.image)}, run=_at_once)
+        self._services = self._parts(scenario)
+        for service in self._services:
+            service.privilegedStartService()
+            service.startService()
+
+    def _parts(self, scenario: "Scenario") -> list[IService]:
+        neighbours = MemoryNeighbours()
+        shared: dict[str, Any] = {"addresses": self.leases, "intents": self.intents, "events": self.events}
+        hello = hello_service(
+            self.host,
+            settings=HelloSettings(address=str(SERVER)),
+            neighbours=neighbours,
+            nodes=self.registry,
+            images=self.images,
+            **shared,
+        )
+        files = BootFiles(
+            scenario.boot_dir,
+            nodes=self.registry,
+            addresses=self.leases,
+            neighbours=neighbours,
+            server_address=SERVER,
+        )
+        return [
+            tftp_service(
+                self.host,
+                settings=TFTPSettings(network=NETWORK),
+                files=files,
+                addresses=self.leases,
+                events=self.events,
+                plain=True,
+            ),
+            hello,
+            image_service(self.host, settings=ImageSettings(), installers=hello, images=self.images, **shared),
+            image_http_service(self.host, settings=ImageHTTPSettings(), images=self.images, **shared),
+            dhcp_service(
+                self.host,
+                settings=DHCPSettings(server_address=SERVER, network=NETWORK),
+                nodes=self.registry,
+                leases=self.leases,
+                store=scenario.lease_store,
+                events=self.events,
+                link=VirtualLink(scenario.lan),
+                plain=True,
+            ),
+        ]
+
+    def stop(self) -> None:
+        """Stop all services, the last one first."""
+        for service in reversed(self._services):
+            maybeDeferred(service.stopService)
+        self.arrivals.close()
+
+
+def _at_once(work: Callable[[], str]) -> "Deferred[str]":
+    return succeed(work())
+
+
+@implementer(IEventObserver)
+class Scenario:
+    """
+    A rack in virtual time.
+
+    :param directory: where boot files are written.
+    :param kinds: the boards, in this order.
+    :param pooled: whether boards take their addresses from the pool instead of having their own.
+    :param version: of the hello protocol.
+    :ivar recorded: every event, through all managers.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        kinds: Sequence[str] = MODELS,
+        *,
+        seed: int = 1,
+        faults: Faults | None = None,
+        power_cuts: PowerCuts | None = None,
+        pooled: bool = False,
+        version: int = 2,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(BEGINNING)
+        self.lan = VirtualLAN(self.clock)
+        self.recorded: list[Recorded] = []
+        self.lease_store = MemoryLeaseStore()
+        self.intent_store = MemoryIntentStore()
+        self.damage = Damage()
+        self._random = Random(seed)
+        self._write(directory)
+        self.boards = [board_number(number, KINDS[kind]) for number, kind in enumerate(kinds, start=1)]
+        self.nodes = [_node(board, None if pooled else FIRST_NODE + n) for n, board in enumerate(self.boards)]
+        self.manager: VirtualManager | None = None
+        self.start_manager()
+        self.pis = [self._pi(board, faults or Faults(), version) for board in self.boards]
+        self.harness = Harness(self.pis, clock=self.clock, random=self._random, power_cuts=power_cuts)
+
+    def _write(self, directory: Path) -> None:
+        self.boot_dir = directory / "boot"
+        for name in (*plan.BOOT_FILES, *plan.TEXT_FILES):
+            file = self.boot_dir / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(plan.content_of(name)[:SMALL_BYTES])
+        self.image = directory / "rootfs.tgz"
+        self.image.write_bytes(shake_256(b"rootfs").digest(200_000))
+        self.digest = sha256(self.image.read_bytes()).hexdigest()
+
+    def _pi(self, board: Board, faults: Faults, version: int) -> Pi:
+        line = FaultyNetwork(
+            BoardNetwork(self.lan, board.mac),
+            faults,
+            clock=self.clock,
+            random=Random(self._random.getrandbits(64)),
+            damage=self.damage,
+        )
+        journal = Journal(check=lambda name, content: content == self.shown(name))
+        random = Random(self._random.getrandbits(64))
+        return Pi(board, clock=self.clock, network=line, journal=journal, random=random, version=version)
+
+    def shown(self, name: str) -> bytes:
+        """What a board must get when it asks for a file."""
+        content = (self.boot_dir / name.lstrip("/")).read_bytes()
+        return content.replace(b"MASTER", str(SERVER).encode()) if name.lstrip("/") == "cmdline.txt" else content
+
+    # The manager
+
+    def observe(self, recorded: Recorded) -> None:
+        """Remember every event."""
+        self.recorded.append(recorded)
+
+    def start_manager(self) -> None:
+        """A new process with the files of the old one."""
+        last = self.recorded[-1].id if self.recorded else 0
+        self.manager = VirtualManager(self, self.lan.host(SERVER), first_id=last + 1)
+
+    def kill_manager(self) -> None:
+        """SIGKILL."""
+        if self.manager is not None:
+            self.manager.host.crash()
+            self.manager = None
+
+    def events(self, kind: type[Event], pi: Pi | None = None) -> list[Any]:
+        """The events of one class, of all boards or of one."""
+        return [
+            one.event
+            for one in self.recorded
+            if isinstance(one.event, kind) and (pi is None or one.event.mac == MACAddress(pi.board.mac))
+        ]
+
+    @property
+    def intents(self) -> list[Intent]:
+        """All intents on disk."""
+        return list(self.intent_store.intents.values())
+
+    # Time
+
+    def run(self, seconds: float = 1800.0) -> bool:
+        """Power everything on; whether all boards come up in this time."""
+        self.harness.start()
+        return self.run_until(lambda: all(pi.is_up for pi in self.pis), seconds)
+
+    def run_until(self, condition: Callable[[], bool], seconds: float = 1800.0) -> bool:
+        """Let time pass until something holds; whether it did in this time."""
+        end = self.clock.seconds() + seconds
+        while not condition():
+            calls = self.clock.getDelayedCalls()
+            moment = min((call.getTime() for call in calls), default=end)
+            if moment > end or not calls:
+                return False
+            self.clock.advance(max(0.0, moment - self.clock.seconds()))
+        return True
+
+    def finish(self) -> Sequence[Any]:
+        """Power off, stop the manager; the delayed calls that are left over (none, if all is well)."""
+        self.harness.stop()
+        if self.manager is not None:
+            self.manager.stop()
+        self.clock.advance(1.0)
+        return self.clock.getDelayedCalls()
+
+
+def _node(board: Board, address: IPv4Address | None) -> Node:
+    return attrs.evolve(Node(mac=MACAddress(board.mac), hostname=board.hostname), address=address)
