@@ -22,7 +22,7 @@ def install() -> None:
     from twisted.internet import asyncioreactor
 
     if "twisted.internet.reactor" not in sys.modules:
-        asyncioreactor.install()  # type: ignore[no-untyped-call]
+        asyncioreactor.install()
         return
     running = sys.modules["twisted.internet.reactor"]
     if not isinstance(running, asyncioreactor.AsyncioSelectorReactor):
