@@ -30,7 +30,8 @@ class BoardTests(SynchronousTestCase):
 
     def test_models(self) -> None:
         """The revision code of each kind says its name."""
-        self.assertEqual({name: model_of(kind.revision) for name, kind in KINDS.items()}, {name: name for name in KINDS})
+        models = {name: model_of(kind.revision) for name, kind in KINDS.items()}
+        self.assertEqual(models, {name: name for name in KINDS})
 
     def test_recognised(self) -> None:
         """What each kind puts into option 97 tells its serial and model, except the mask ROM of a 3B."""

@@ -23,7 +23,7 @@ class FetchTests(SynchronousTestCase):
         return bench
 
     def test_request_bytes(self) -> None:
-        """Each stage asks as it was captured: the ROM without options, start.elf with tsize, the EEPROM with blksize."""
+        """Each stage asks as it was captured: the ROM bare, start.elf with tsize, the EEPROM with blksize."""
         for name, habits, wanted in (
             ("bootcode.bin", ROM, captures.ROM_REQUEST),
             ("89eb9bb9/config.txt", START_ELF, captures.BOOTCODE_REQUEST),
