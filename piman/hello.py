@@ -364,7 +364,8 @@ class HelloService(Service):
 
     def _up(self, mac: MACAddress) -> None:
         self._ups.pop(mac, None)
-        if self.nodes.status(mac).phase in (Phase.BOOTING, Phase.UNKNOWN):
+        status = self.nodes.status(mac)
+        if status.phase in (Phase.BOOTING, Phase.UNKNOWN) and not status.has_agent:
             self.events.emit(NodeUp(mac=mac, evidence="time"))
 
 

@@ -130,7 +130,7 @@ class Manager:
         self.events = EventLog(reactor)
         self.journal = JournalWriter(reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry)
         self.arrivals = Arrivals(
-            reactor, nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
+            nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
         )
         for observer in (self.registry, self.history, self.journal, self.arrivals):
             self.events.add_observer(observer)
@@ -317,7 +317,6 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     yield "history", Held(manager.open_history, manager.close_history)
     yield "state", Held(manager.open_state, manager.state.close)
     yield "journal", Held(manager.journal.open, manager.journal.close)
-    yield "arrivals", Held(lambda: None, manager.arrivals.close)
     if config.dhcp.enabled:
         yield "dhcp", manager.dhcp
     if config.ntp.enabled:

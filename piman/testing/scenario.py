@@ -64,7 +64,7 @@ class VirtualManager:
         self.host = host
         self.registry = NodeRegistry(scenario.nodes)
         self.events = EventLog(host, first_id=first_id)
-        self.arrivals = Arrivals(host, nodes=self.registry, events=self.events)
+        self.arrivals = Arrivals(nodes=self.registry, events=self.events)
         for observer in (self.registry, scenario, self.arrivals):
             self.events.add_observer(observer)
         self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
@@ -122,7 +122,6 @@ class VirtualManager:
         """Stop all services, the last one first."""
         for service in reversed(self._services):
             maybeDeferred(service.stopService)
-        self.arrivals.close()
 
 
 def _at_once(work: Callable[[], str]) -> "Deferred[str]":

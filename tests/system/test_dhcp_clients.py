@@ -34,6 +34,9 @@ B8:27:EB:00:00:01;172.30.4.11;pi11;0
 B8:27:EB:00:00:02;172.30.4.12;pi12;0
 """
 
+OWN_FOLDERS = "mount -t tmpfs none /run && mkdir -p /var/lib/dhcpcd && mount -t tmpfs none /var/lib/dhcpcd"
+"""dhcpcd keeps its state there, whatever the network namespace."""
+
 UDHCPC_SCRIPT = """\
 #!/bin/sh
 env | grep -E '^(ip|subnet|router|dns|domain|hostname|ntpsrv|lease|siaddr|serverid|interface)=' >>{folder}/$1.txt
@@ -217,13 +220,10 @@ class DhcpcdTests(_WithManager):
         client = self.lab.clients[1]
         configuration = self.folder / "dhcpcd.conf"
         configuration.write_text("ipv4only\nnohook resolv.conf, timesyncd, ntp\noption ntp_servers\n")
-        process = client.start("dhcpcd", "-B", "-f", str(configuration), "-4", client.interface)
-        try:
-            self.manager.wait_for(lambda: self.granted(client), 30, "a lease of dhcpcd")
-            self.manager.wait_for(lambda: "172.30.4.12/" in self.addresses(client), 30, "dhcpcd to use it")
-        finally:
-            process.terminate()
-            process.wait(10)
+        command = f"dhcpcd -B -f {configuration} -4 {client.interface}"
+        client.start("unshare", "-m", "sh", "-c", f"{OWN_FOLDERS} && exec {command}")
+        self.manager.wait_for(lambda: self.granted(client), 30, "a lease of dhcpcd")
+        self.manager.wait_for(lambda: "172.30.4.12/" in self.addresses(client), 30, "dhcpcd to use it")
         self.assertEqual(self.granted(client), ["172.30.4.12"])
 
     def addresses(self, client: Namespace) -> str:
