@@ -629,6 +629,23 @@ class OptionTests(SynchronousTestCase):
             "Could not resolve\n",
         )
 
+    def test_a_missing_list_of_packages_is_a_warning(self) -> None:
+        """When one of apt's sources fails and the packages can be had all the same, the build goes on."""
+        _require("cpio", "apt-get")
+        tools = self.directory / "tools"
+        tools.mkdir()
+        apt = tools / "apt-get"
+        apt.write_text('#!/bin/sh\n[ "$2" != update ] || { echo "E: Mirror sync in progress?"; exit 100; }\n')
+        apt.chmod(0o755)
+        done = self.create("--output", self.directory / "out.gz", path=f"{tools}:{os.environ['PATH']}")
+        warning, end = done.stderr.splitlines()
+        self.assertEqual(
+            warning,
+            "create_initramfs: warning: a list of packages is missing, these may not be the newest: "
+            "E: Mirror sync in progress?",
+        )
+        self.assertIn("there is no .deb file", end)
+
 
 Result = subprocess.CompletedProcess[str]
 

@@ -69,6 +69,7 @@ class ManagerProcess:
 
     def __init__(self, reactor: Any, directory: Path, door: Address, command: tuple[str, ...] = COMMAND) -> None:
         self.starts = 0
+        self.stop_seconds = STOP_SECONDS
         self._reactor = reactor
         self._directory = directory
         self._door = door
@@ -123,7 +124,7 @@ class ManagerProcess:
         """SIGTERM, and patience; SIGKILL when it does not end."""
         if not self.is_running:
             return
-        last_resort = self._reactor.callLater(STOP_SECONDS, self._send, signal.SIGKILL)
+        last_resort = self._reactor.callLater(self.stop_seconds, self._send, signal.SIGKILL)
         await self._signal(signal.SIGTERM)
         if last_resort.active():
             last_resort.cancel()

@@ -28,12 +28,12 @@ class Spread:
     @classmethod
     def of(cls, numbers: Iterable[float]) -> "Spread":
         """Of these numbers; of none: zeros."""
-        ordered = sorted(numbers) or [0.0]
+        ordered = sorted(numbers)
 
         def at(share: float) -> float:
-            return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+            return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
-        return cls(count=len(ordered), median=at(0.5), most_of_them=at(0.95), largest=ordered[-1])
+        return cls(count=len(ordered), median=at(0.5), most_of_them=at(0.95), largest=at(1.0))
 
 
 @attrs.frozen(kw_only=True)

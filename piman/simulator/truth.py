@@ -8,7 +8,7 @@ Read straight from its SQLite files, so that no code of the manager can hide a m
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -34,7 +34,7 @@ class Truth:
 
     leases: dict[bytes, IPv4Address]
     up: frozenset[bytes]
-    installed: Counter[str]
+    installed: Mapping[str, int]
     intents: int
 
 
