@@ -31,7 +31,7 @@ PIMAN_YAML = f"""
 private_number: 77
 server_address: {SERVER}
 subnet_mask: {MASK}
-interface: {{interface}}
+interface: INTERFACE
 switches: []
 dhcp: {{unknown_hosts: allow, pool: {POOL[0]}-{POOL[1]}, lease_seconds: 3600, dns_servers: [{SERVER}]}}
 tftp: {{enabled: false}}
@@ -84,7 +84,7 @@ class Namespaces:
 
 def piman(folder: Path, names: Namespaces) -> list[str]:
     """The real manager."""
-    (folder / "piman.yaml").write_text(PIMAN_YAML.format(interface=names.interface))
+    (folder / "piman.yaml").write_text(PIMAN_YAML.replace("INTERFACE", names.interface))
     (folder / "hosts.csv").write_text("")
     (folder / "install/boot").mkdir(parents=True)
     twistd = Path(sys.executable).parent / "twistd"
