@@ -3,6 +3,7 @@ The manager as a whole, as an operator starts it: ``twistd -n piman`` on loopbac
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -31,23 +32,23 @@ NAMES = ("dhcp", "tftp", "ntp", "hello", "image", "http")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free for both TCP and UDP right now, all different."""
+    """Ports that are free for both TCP and UDP right now, below those that the kernel hands out by itself."""
     found: list[int] = []
-    held: list[socket.socket] = []
     while len(found) < count:
-        tcp = socket.socket()
-        tcp.bind(("127.77.0.1", 0))
-        held.append(tcp)
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        held.append(udp)
-        try:
-            udp.bind(("127.77.0.1", tcp.getsockname()[1]))
-        except OSError:
-            continue
-        found.append(tcp.getsockname()[1])
-    for one in held:
-        one.close()
+        port = random.randrange(10_000, 32_768)
+        if port not in found and _is_free(port):
+            found.append(port)
     return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        try:
+            tcp.bind(("0.0.0.0", port))
+            udp.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+        return True
 
 
 class _InFolder(SynchronousTestCase):
