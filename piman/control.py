@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
-from piman.config import ConfigError, load
+from piman.config import Config, ConfigError, load
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
 
@@ -46,6 +46,20 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError("a number above 0 is expected")
     return number
+
+
+MOST_PIS = 10_000
+"""What piman is made for."""
+
+
+def _check_directory(path: Path) -> None:
+    """A rack writes a piman.yaml and a hosts.csv of its own: never over somebody's."""
+    try:
+        if path.exists() and any(path.iterdir()):
+            raise usage.UsageError(f"--directory: {path} is not empty; name a new or empty folder")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise usage.UsageError(f"--directory: {path} cannot be used: {reason.strerror}") from reason
 
 
 class SimulateOptions(usage.Options):
@@ -78,6 +92,10 @@ class SimulateOptions(usage.Options):
         for name in self["models"]:
             if name not in MODELS:
                 raise usage.UsageError(f"--models: {name!r} is no board that can be simulated; use {', '.join(MODELS)}")
+        if self["pis"] > MOST_PIS:
+            raise usage.UsageError(f"--pis: {self['pis']} do not fit into the rack's subnet; at most {MOST_PIS}")
+        if self["directory"] is not None:
+            _check_directory(Path(self["directory"]))
 
 
 class CheckOptions(usage.Options):
@@ -135,13 +153,26 @@ def _simulate(reactor: IReactorCore, options: SimulateOptions) -> "Deferred[int]
     )
 
 
+def _missing_files(config: Config) -> list[str]:
+    """What a node will miss when it boots."""
+    found = []
+    if not config.boot_dir.is_dir():
+        found.append(f"boot_dir: there is no folder {config.boot_dir}; put firmware, kernel and initramfs.gz there")
+    for name, path in config.images.items():
+        if not path.is_file():
+            found.append(f"images.{name}: there is no file {path}; no node can be installed with it")
+    if not Path("/sys/class/net", config.interface).exists():
+        found.append(f"interface: this machine has no {config.interface} (see: ip link)")
+    return found
+
+
 def _check(reactor: IReactorCore, options: CheckOptions) -> "Deferred[int]":
     try:
         config = load(Path(options["config"]))
     except ConfigError as mistakes:
         print(mistakes, file=sys.stderr)
         return succeed(EXIT_USAGE)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *_missing_files(config)):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{options['config']}: no mistakes; {len(config.nodes)} nodes, {len(config.switches)} switches")
     return succeed(EXIT_DONE)

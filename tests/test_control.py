@@ -40,6 +40,24 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn("'zx81'", done.stderr)
 
+    def test_simulate_spares_files(self) -> None:
+        """A folder with files in it is refused: the rack's own piman.yaml never replaces somebody's."""
+        mine = Path(self.folder, "hosts.csv")
+        mine.write_text("mine\n")
+        done = _twistd("piman-ctl", "simulate", "--directory", ".", cwd=self.folder)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("not empty", done.stderr)
+        self.assertEqual(mine.read_text(), "mine\n")
+
+    def test_check_warns_of_missing_files(self) -> None:
+        """``check`` names a boot folder, an image and an interface that are not there."""
+        text = "private_number: 4\nserver_address: 172.30.4.1\nsubnet_mask: 24\ninterface: nope0\nswitches: []\n"
+        Path(self.folder, "piman.yaml").write_text(text)
+        done = _twistd("piman-ctl", "check", cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for key in ("boot_dir:", "images.default:", "interface:"):
+            self.assertIn(f"warning: {key}", done.stderr)
+
     def test_check_reports_all_mistakes(self) -> None:
         """``check`` prints each mistake of the file with its line and exits with 2."""
         Path(self.folder, "piman.yaml").write_text("server_address: 172.30.4.x\nsubnet_maks: 255.255.255.0\n")
