@@ -3,7 +3,7 @@
 The operator's hand: ``twistd piman-ctl WORD ...``, and the console script ``piman`` with the same words.
 
 Standard output carries the answer, standard error the rest.  Exit status: 0 all done, 1 something failed,
-2 usage or configuration.
+2 usage or configuration, 130 interrupted.
 """
 
 from piman.reactor import install
@@ -16,15 +16,16 @@ from typing import Any, NoReturn, cast
 
 from twisted.application.service import IService
 from twisted.internet import task
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from piman.config import Config, ConfigError, load
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def _whole_number(text: str) -> int:
@@ -182,15 +183,28 @@ _COMMANDS = {"simulate": _simulate, "check": _check}
 
 
 def main(reactor: IReactorCore, options: Options) -> "Deferred[None]":
-    """Run the chosen word; its exit status becomes ours."""
+    """Run the chosen word; its exit status becomes ours.  Ctrl-C ends the word and waits until it has tidied up."""
     command: Any = _COMMANDS[cast(str, options.subCommand)]
-
-    def finish(status: int) -> None:
-        if status:
-            raise SystemExit(status)
-
     done: Deferred[int] = command(reactor, options.subOptions)
-    return done.addCallback(finish)
+    over: Deferred[None] = Deferred()
+
+    def interrupt() -> "Deferred[None] | None":
+        if over.called:
+            return None
+        print("piman: interrupted", file=sys.stderr)
+        done.cancel()
+        return over
+
+    def finish(outcome: int | Failure) -> None:
+        over.callback(None)
+        if isinstance(outcome, Failure):
+            outcome.trap(CancelledError)
+            raise SystemExit(EXIT_INTERRUPTED)
+        if outcome:
+            raise SystemExit(outcome)
+
+    reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    return done.addBoth(finish)
 
 
 def makeService(options: Options) -> IService:

@@ -70,3 +70,22 @@ class UsageTests(SynchronousTestCase):
         """piman-ctl leaves no pid file and no log behind: a manager may run in the same folder."""
         _twistd("piman-ctl", "check", cwd=self.folder)
         self.assertEqual(list(Path(self.folder).iterdir()), [])
+
+
+class InterruptTests(SynchronousTestCase):
+    """Ctrl-C, or SIGTERM, while a rack runs."""
+
+    def test_interrupt(self) -> None:
+        """The rack stops its manager and says so; the exit status is 130."""
+        folder = Path(self.mktemp()).absolute()
+        piman = str(Path(sys.executable).parent / "piman")
+        command = [piman, "simulate", "--plain", "--pis", "1", "--directory", str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.terminate()
+            _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, stderr)
+        self.assertIn("interrupted", stderr)
+        managers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout
+        self.assertEqual(managers, "", "the manager of the rack still runs")
