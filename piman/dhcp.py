@@ -267,6 +267,14 @@ class DHCPProtocol(DatagramProtocol):
             self._log.debug(text, **fields)
 
 
+def _index_of(interface: str) -> int:
+    """The number of a network interface; OSError with the names of those that there are."""
+    present = {name: index for index, name in socket.if_nameindex()}
+    if interface not in present:
+        raise OSError(f"there is no network interface {interface}; this host has {', '.join(present)}")
+    return present[interface]
+
+
 class DHCPService(Service):
     """The protocol on its port, the frames, the store and the pool, from start to stop."""
 
@@ -309,7 +317,7 @@ class DHCPService(Service):
             return
         self._is_ready = True
         if self._interface:
-            self.protocol.interface_index = socket.if_nametoindex(self._interface)
+            self.protocol.interface_index = _index_of(self._interface)
         self.port.privilegedStartService()
         self._open_link()
 

@@ -70,7 +70,7 @@ class Harness:
         self._speed = speed
         self._stagger_seconds = stagger_seconds
         self._at_once = at_once or len(self.pis)
-        self._waiting = list(reversed(self.pis))
+        self._waiting = list(reversed(range(len(self.pis))))
         self._booting: set[int] = set()
         self._calls: set[IDelayedCall] = set()
         self._doomed = self._choose(power_cuts or PowerCuts())
@@ -111,9 +111,9 @@ class Harness:
         """Power on the next boards, as many as may boot at once."""
         delay = 0.0
         while self._waiting and len(self._booting) < self._at_once:
-            pi = self._waiting.pop()
-            self._booting.add(self.pis.index(pi) if self._at_once < len(self.pis) else len(self._booting))
-            self._later(delay, pi.power_on)
+            number = self._waiting.pop()
+            self._booting.add(number)
+            self._later(delay, self.pis[number].power_on)
             delay += self._stagger_seconds
 
     def _watch(self, number: int, pi: Pi) -> Callable[[Journal], None]:
@@ -132,8 +132,10 @@ class Harness:
         return changed
 
     def _cut(self, pi: Pi) -> None:
-        self.cuts += 1
-        self._off_and_on(pi)
+        """Too late for a board that is up by now: the rack may be done."""
+        if not pi.is_up:
+            self.cuts += 1
+            self._off_and_on(pi)
 
     def _cycle(self, pi: Pi) -> None:
         if pi.journal.step is Step.HUNG:
@@ -147,5 +149,5 @@ class Harness:
     def _arrived(self, number: int) -> None:
         self._booting.discard(number)
         self._admit()
-        if not self.all_up.called and all(pi.is_up for pi in self.pis):
+        if not self._waiting and not self.all_up.called and all(pi.is_up for pi in self.pis):
             self.all_up.callback(None)

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_simulator_pi -*-
+# -*- test-case-name: tests.scenario.test_boot -*-
 """
 A virtual Raspberry Pi: power on, firmware, kernel, installer, system.
 

@@ -48,6 +48,8 @@ DOWN_SECONDS = 2.0
 """How long a killed manager stays away."""
 SETTLE_SECONDS = 1.0
 """After the last board is up: what the manager has just heard it may still be writing."""
+NOTICE_SECONDS = 2.0
+"""A manager that was killed may have one more round of asking agents, and this long for the answers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -100,27 +102,41 @@ def simulate(reactor: Any, options: RackOptions, console: Console | None = None)
 
 
 async def _simulate(reactor: Any, options: RackOptions, console: Console) -> int:
-    with ExitStack() as temporary:
-        directory = options.directory
-        if directory is None:
-            directory = Path(tempfile.mkdtemp(prefix="piman-rack-"))
-            temporary.callback(shutil.rmtree, directory, ignore_errors=True)
-        directory.mkdir(parents=True, exist_ok=True)
-        log = temporary.enter_context((directory / "rack.log").open("a"))
-        observer = textFileLogObserver(log)
-        globalLogPublisher.addObserver(observer)
-        temporary.callback(globalLogPublisher.removeObserver, observer)
-        rack = Rack(reactor, options, directory, console)
-        try:
-            report = await rack.run()
-        except ManagerFailed as reason:
-            console.print(f"The manager does not run. It said:\n{reason}", markup=False, highlight=False)
-            return 1
-        console.print(as_renderable(report))
-        if not report.is_good:
-            temporary.pop_all()
-            console.print(f"Files and logs: {directory}", markup=False, highlight=False)
-    return 0 if report.is_good else 1
+    with ExitStack() as temporary, ExitStack() as lasting:
+        directory = options.directory or _temporary_directory(temporary)
+        interrupted = reactor.addSystemEventTrigger("after", "shutdown", temporary.close)
+        lasting.callback(reactor.removeSystemEventTrigger, interrupted)
+        _log_to(directory, lasting)
+        if await _shown(Rack(reactor, options, directory, console), console):
+            return 0
+        temporary.pop_all()  # what went wrong can be looked into
+        console.print(f"Files and logs: {directory}", markup=False, highlight=False)
+        return 1
+
+
+def _temporary_directory(stack: ExitStack) -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="piman-rack-"))
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+def _log_to(directory: Path, stack: ExitStack) -> None:
+    """Our own log lines, mistakes above all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    observer = textFileLogObserver(stack.enter_context((directory / "rack.log").open("a")))
+    globalLogPublisher.addObserver(observer)
+    stack.callback(globalLogPublisher.removeObserver, observer)
+
+
+async def _shown(rack: "Rack", console: Console) -> bool:
+    """Run it and show what came of it; whether all is well."""
+    try:
+        report = await rack.run()
+    except ManagerFailed as reason:
+        console.print(f"The manager does not run. It said:\n{reason}", markup=False, highlight=False)
+        return False
+    console.print(as_renderable(report))
+    return report.is_good
 
 
 class Rack:
@@ -205,7 +221,7 @@ class Rack:
 
         :raises ManagerFailed: when the manager does not start.
         """
-        trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self.manager.send_kill)
+        trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._interrupted)
         drawing = LoopingCall(self._draw)
         drawing.clock = self._reactor
         try:
@@ -218,10 +234,16 @@ class Rack:
         finally:
             if drawing.running:
                 drawing.stop()
+                self._draw()
                 self._view.stop()
             self._reactor.removeSystemEventTrigger(trigger)
             report = await self._end()
         return report
+
+    def _interrupted(self) -> None:
+        """Ctrl-C: leave no process behind, and the terminal as it was."""
+        self._view.stop()
+        self.manager.send_kill()
 
     def _draw(self) -> None:
         self._view.draw(self._reactor.seconds())
@@ -270,7 +292,8 @@ class Rack:
     async def _end(self) -> Report:
         """Stop everything, compare, count."""
         seconds = self._reactor.seconds() - self._began
-        await _later(self._reactor, SETTLE_SECONDS)
+        was_killed = self.manager.starts > 1
+        await _later(self._reactor, self.options.poll_seconds + NOTICE_SECONDS if was_killed else SETTLE_SECONDS)
         await self.manager.stop()
         report = self._report(seconds)
         self.harness.stop()

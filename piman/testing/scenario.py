@@ -40,7 +40,9 @@ from piman.simulator.harness import Harness, PowerCuts
 from piman.simulator.journal import Journal
 from piman.simulator.pi import MODELS, Pi
 from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours
-from piman.testing.lan import BoardNetwork, VirtualHost, VirtualLAN, VirtualLink
+from piman.testing.lan import VirtualLAN
+from piman.testing.virtual_board import BoardNetwork
+from piman.testing.virtual_host import VirtualHost, VirtualLink
 from piman.tftp import TFTPSettings, tftp_service
 
 NETWORK = IPv4Network("172.30.4.0/24")
@@ -203,7 +205,7 @@ class Scenario:
     def start_manager(self) -> None:
         """A new process with the files of the old one."""
         last = self.recorded[-1].id if self.recorded else 0
-        self.manager = VirtualManager(self, self.lan.host(SERVER), first_id=last + 1)
+        self.manager = VirtualManager(self, VirtualHost(self.lan, SERVER), first_id=last + 1)
 
     def kill_manager(self) -> None:
         """SIGKILL."""
