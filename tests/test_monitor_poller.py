@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from piman.fleet.events import Event, NodeRecovered, NodeSilent, NodeUp, Recorded
 from piman.fleet.model import MACAddress, Node, NodeStatus, Phase
 from piman.fleet.nodes import NodeRegistry
-from piman.monitor.poller import EARLY, PATHS, Poller, PollerService, PollerSettings, poller_service
+from piman.monitor.poller import EARLY, EARLY_SECONDS, PATHS, Poller, PollerService, PollerSettings, poller_service
 from piman.monitor.readings import LARGEST_ANSWER_BYTES, Reading
 
 READING = {"time": 1.5, "cpu_percent": 12.5, "memory_percent": 40.0, "disk_percent": 63.0, "num_pids": 97}
@@ -155,8 +155,18 @@ class PhaseTests(_Case):
         """A node whose firmware is at work, or that is off, is not asked."""
         self.assertGreater(len(EARLY), 3)
         for phase in EARLY:
-            self.sweep(self.poller(NodeStatus(mac=_mac(2), phase=phase)))
+            self.sweep(self.poller(NodeStatus(mac=_mac(2), phase=phase, since=self.clock.seconds())))
         self.assertEqual(self.fleet.asked, [])
+
+    def test_early_for_long(self) -> None:
+        """One that seems to load for minutes is asked: a manager that was killed may have missed that it came up."""
+        poller = self.poller(NodeStatus(mac=_mac(2), phase=Phase.LOADING, since=self.clock.seconds()))
+        self.clock.advance(EARLY_SECONDS - 1)
+        self.sweep(poller)
+        self.assertEqual(self.events.events, [])
+        self.clock.advance(1)
+        self.sweep(poller)
+        self.assertEqual(self.events.events, [NodeUp(mac=_mac(2), evidence="agent")])
 
     def test_once(self) -> None:
         """The second answer is no news."""

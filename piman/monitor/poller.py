@@ -33,6 +33,8 @@ PATHS = ("/events", "/event/")
 
 EARLY = frozenset({Phase.OFF, Phase.POWERED, Phase.OFFERED, Phase.LEASED, Phase.LOADING})
 """Phases in which no system runs yet.  A node of which nothing is known is asked: it may have been up for weeks."""
+EARLY_SECONDS = 120.0
+"""A node that stays longer in such a phase is asked, too: a manager that was killed may have missed what came after."""
 
 
 @attrs.frozen(kw_only=True)
@@ -192,7 +194,8 @@ class Poller:
     async def _visit(self, node: Node) -> None:
         status = self._nodes.status(node.mac)
         address = status.address or node.address
-        if address is None or status.phase in EARLY:
+        is_early = status.phase in EARLY and self._clock.seconds() - status.since < EARLY_SECONDS
+        if address is None or is_early:
             self._memories.pop(node.mac, None)
             return
         asking = Deferred.fromCoroutine(self._ask(node, address))
