@@ -82,7 +82,8 @@ class InterruptTests(SynchronousTestCase):
         command = [piman, "simulate", "--plain", "--pis", "1", "--directory", str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            while "firmware" not in process.stdout.readline():  # then the manager runs and the board has power
+                self.assertIsNone(process.poll(), "it ended by itself")
             process.terminate()
             _, stderr = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, stderr)

@@ -231,14 +231,16 @@ class Rack:
             drawing.start(DRAW_SECONDS)
             self.harness.start()
             await self._until_up()
+            drawing.stop()
+            self._draw()
+            self._view.stop()
+            return await self._compare()
         finally:
             if drawing.running:
                 drawing.stop()
-                self._draw()
                 self._view.stop()
             self._reactor.removeSystemEventTrigger(trigger)
-            report = await self._end()
-        return report
+            await self._end()
 
     def _interrupted(self) -> None:
         """Ctrl-C: leave no process behind, and the terminal as it was."""
@@ -289,16 +291,19 @@ class Rack:
         await self.manager.start()
         self._notes.append(f"It served again after {self._reactor.seconds() - self._began - at:.1f} s.")
 
-    async def _end(self) -> Report:
-        """Stop everything, compare, count."""
+    async def _end(self) -> None:
+        """Stop everything."""
+        await self.manager.stop()
+        self.harness.stop()
+        await self._agent_port.stopListening()
+
+    async def _compare(self) -> Report:
+        """Let the manager notice the last arrivals, stop it, compare its files with what happened, count."""
         seconds = self._reactor.seconds() - self._began
         was_killed = self.manager.starts > 1
         await _later(self._reactor, self.options.poll_seconds + NOTICE_SECONDS if was_killed else SETTLE_SECONDS)
         await self.manager.stop()
-        report = self._report(seconds)
-        self.harness.stop()
-        await self._agent_port.stopListening()
-        return report
+        return self._report(seconds)
 
     def _report(self, seconds: float) -> Report:
         journals = [pi.journal for pi in self.pis]
