@@ -142,6 +142,7 @@ class Manager:
         self.images = ImageLibrary(
             image_paths(config), run=in_thread(reactor), cache=config.state_dir / "images.json"
         )
+        self.files = _boot_files(self)
         self.dhcp = dhcp_service(
             reactor,
             settings=_dhcp_settings(config),
@@ -228,8 +229,10 @@ class Manager:
         self.dhcp.protocol.settings = _dhcp_settings(new)
         self.monitor.reconfigure(_poller_settings(new))
         self.images.replace_images(image_paths(new))
+        self.files.protect(new.images.values())
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
+        self._log.info("{path} read again: {nodes} nodes; {notes}", path=self.path, nodes=len(new.nodes), notes=notes)
 
 
 # What the configuration means to each part
@@ -326,7 +329,7 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
         yield "tftp", tftp_service(
             reactor,
             settings=_tftp_settings(config),
-            files=_boot_files(manager),
+            files=manager.files,
             addresses=manager.leases,
             events=manager.events,
             interface=config.interface,

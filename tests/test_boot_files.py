@@ -345,6 +345,14 @@ class ConfinementTests(BootDirectory):
         self.write("boot/state/state.db")
         self.assertRefused(ONE_AT, "state/state.db", protected_paths=[self.boot / "state"])
 
+    def test_protected_later(self) -> None:
+        """An image that is registered while the manager runs is refused from then on, one that is dropped is free."""
+        old, new = self.write("boot/old.tgz", b"old"), self.write("boot/new.tgz", b"new")
+        files = self.files(protected_paths=[old])
+        files.protect([new])
+        self.assertRaises(BootFileRefused, files.open, ONE_AT, b"new.tgz")
+        self.assertEqual(files.open(ONE_AT, b"old.tgz").read(0, 9), b"old")
+
     def test_switched_link(self) -> None:
         """While a link is switched to and fro between inside and outside, the secret never comes out."""
         self.write("boot/inside", b"inside")

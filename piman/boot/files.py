@@ -82,13 +82,17 @@ class BootFiles:
         self._boot_dir = os.fsencode(boot_dir)
         self._overlay_dir = os.fsencode(overlay_dir) if overlay_dir is not None else None
         self._image_dirs = {name: os.fsencode(path) for name, path in (image_dirs or {}).items()}
-        self._protected = tuple(os.fsencode(path) for path in protected_paths)
+        self.protect(protected_paths)
         self._nodes = nodes
         self._addresses = addresses
         self._neighbours = neighbours
         self._unknown_clients = unknown_clients
         self._master = str(server_address).encode("ascii")
         self._shelf = Shelf(cache_bytes)
+
+    def protect(self, paths: Iterable[PathLike]) -> None:
+        """Serve none of these files from now on, nor anything in these directories; earlier ones are free again."""
+        self._protected = tuple(os.fsencode(path) for path in paths)
 
     def node_at(self, client: IPv4Address, name: bytes) -> MACAddress | None:
         """The node whose view ``open`` would use; None: unknown, or the name is impossible."""
