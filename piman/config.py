@@ -17,8 +17,8 @@ import attrs
 from piman.fleet.model import Node, Slot
 from piman.hosts import HostRow, HostsFile
 from piman.hosts import load as load_hosts
-from piman.inventory import nodes_and_slots, places, without_port
 from piman.settings.checks import check, objection, warnings
+from piman.settings.inventory import nodes_and_slots, places, without_port
 from piman.settings.sections import (
     AddressRange,
     ControlSection,

@@ -7,7 +7,7 @@ operator's boards; others only when the operator says so.  An ACK leaves when it
 It refuses nobody on behalf of another server.  docs/protocols/dhcp.md
 
 1. RFC 2131, 2132, 3046, 3396, 6842, 8357; RFC 951, 1534 (BOOTP); PXE specification 2.1
-2. What is decided: :mod:`piman.dhcp_decisions`; what is said and where to: :mod:`piman.dhcp_replies`
+2. What is decided: :mod:`piman.addressing.decisions`; what is said and where to: :mod:`piman.addressing.replies`
 """
 
 import socket
@@ -24,7 +24,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from piman.dhcp_decisions import (
+from piman.addressing.decisions import (
     Answer,
     Client,
     DHCPSettings,
@@ -38,9 +38,9 @@ from piman.dhcp_decisions import (
     respond,
     screen,
 )
-from piman.dhcp_events import DHCPEvents
-from piman.dhcp_replies import Replies
-from piman.dhcp_sender import DHCPSender, Link
+from piman.addressing.events import DHCPEvents
+from piman.addressing.replies import Replies
+from piman.addressing.sender import DHCPSender, Link
 from piman.fleet.interfaces import IEventSink, ILeaseStore, INodeDirectory
 from piman.fleet.lease_writer import LeaseWriter, PoolProber, Probe
 from piman.fleet.leases import LeaseTable

@@ -2,8 +2,8 @@
 """
 The hello protocol: what a node that has loaded its initramfs is told to do with its card.
 
-Lines in, words to the conversation's machine (:mod:`piman.conversation`), bytes out; one service that holds all
-conversations.  It never sends ``ip`` or ``reinstall``.  Specification: docs/protocols/hello.md, versions 1 and 2.
+Lines in, words to the conversation's machine (:mod:`piman.installing.conversation`), bytes out; one service that holds
+all conversations.  It never sends ``ip`` or ``reinstall``.  Specification: docs/protocols/hello.md, versions 1 and 2.
 """
 
 from collections import Counter
@@ -28,12 +28,12 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.conversation import converse
 from piman.fleet.events import InstallerConnected, NodeUp
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IImages, IInstallers, INeighbours, INodeDirectory
 from piman.fleet.model import Intent, MACAddress, Phase
-from piman.installer import Caller, Card, Conversation, Core, Limits
+from piman.installing.conversation import converse
+from piman.installing.installer import Caller, Card, Conversation, Core, Limits
 from piman.wire import MalformedDatagram
 from piman.wire import hello as wire
 

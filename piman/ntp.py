@@ -4,7 +4,7 @@ The time, for nodes that have no clock: an NTP server, versions 1 to 4.
 
 Answers client requests and nothing else, with 48 bytes and never more than came.  Keeps no state of a client but a
 rate limit, takes part in no other mode, knows no keys.  The clock is this host's; how good it is comes from
-:mod:`piman.host_clock`, read now and then, never for a packet.
+:mod:`piman.host.clock`, read now and then, never for a packet.
 
 1. RFC 5905: Network Time Protocol Version 4; section 7.4 for the kiss-o'-death
 2. RFC 8633: Network Time Protocol Best Current Practices; section 5.2 to 5.4 for rate limits and modes
@@ -22,7 +22,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from piman.host_clock import (
+from piman.host.clock import (
     NOTHING_KNOWN,
     UNKNOWN_ERROR_SECONDS,
     ClockSource,
@@ -325,7 +325,7 @@ class NTPService(MultiService):
 
     @property
     def source(self) -> ClockSource:
-        """What the clients are told of the clock; :func:`piman.host_clock.describe` makes a sentence of it."""
+        """What the clients are told of the clock; :func:`piman.host.clock.describe` makes a sentence of it."""
         return self._watch.source
 
 

@@ -45,8 +45,8 @@ from piman.fleet.nodes import NodeRegistry
 from piman.fleet.pool import Pool
 from piman.fleet.store import StateStore
 from piman.hello import HelloSettings, hello_service
+from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.monitor.poller import PollerSettings, poller_service
-from piman.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.tftp import TFTPSettings, tftp_service

@@ -10,7 +10,7 @@ Missing files, size probes and "Early terminate" are a boot's daily bread: answe
 It takes no files, answers nobody outside the subnet unless told to, and never sends more than one datagram to a client
 that is neither known nor near and has not answered.
 
-1. RFC 1350, 2347, 2348, 2349, 7440: see :mod:`piman.transfers`
+1. RFC 1350, 2347, 2348, 2349, 7440: see :mod:`piman.loading.transfers`
 """
 
 from collections.abc import Callable, Iterable
@@ -25,12 +25,12 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from piman.blocks import Blocks, NetasciiFile
-from piman.deliveries import ACK, Deliveries
 from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, IAddressBook, IBootFiles, IEventSink
 from piman.fleet.model import MACAddress
-from piman.loading import LoadingReports
-from piman.transfers import NOTHING_CONFIRMED, Address, Limits, Terms, Transfer, TransferTable, negotiate
+from piman.loading.blocks import Blocks, NetasciiFile
+from piman.loading.deliveries import ACK, Deliveries
+from piman.loading.reports import LoadingReports
+from piman.loading.transfers import NOTHING_CONFIRMED, Address, Limits, Terms, Transfer, TransferTable, negotiate
 from piman.udp import UDPService, udp_service
 from piman.wire import MalformedDatagram, tftp
 from piman.wire.tftp import ErrorCode
@@ -82,7 +82,7 @@ class TFTPSettings:
 
 class TFTPServer:
     """
-    Answers requests, and hands the transfers that begin to :class:`~piman.deliveries.Deliveries`.
+    Answers requests, and hands the transfers that begin to :class:`~piman.loading.deliveries.Deliveries`.
 
     :ivar doors: the data sockets.
     """

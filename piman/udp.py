@@ -17,9 +17,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import AbstractDatagramProtocol
 
-from piman.neighbours import KernelNeighbours, LinkLayerSender, LinkLayerUnavailable, mtu_of
-from piman.sockets import RECEIVE_BUFFER_BYTES, Arrival, SocketSettings, open_socket
-from piman.transports import Address, Counters, IDatagramTransport, ReactorTransport, SocketTransport
+from piman.host.neighbours import KernelNeighbours, LinkLayerSender, LinkLayerUnavailable, mtu_of
+from piman.host.sockets import RECEIVE_BUFFER_BYTES, Arrival, SocketSettings, open_socket
+from piman.host.transports import Address, Counters, IDatagramTransport, ReactorTransport, SocketTransport
 
 __all__ = [
     "Address",

@@ -1,5 +1,5 @@
 """
-Tests for :mod:`piman.config`, :mod:`piman.settings` and :mod:`piman.inventory`.
+Tests for :mod:`piman.config`, :mod:`piman.settings` and :mod:`piman.settings.inventory`.
 """
 
 import re

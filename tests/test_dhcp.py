@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.dhcp import HOUSEKEEPING_SECONDS, DHCPProtocol, DHCPService, dhcp_service
-from piman.dhcp_decisions import (
+from piman.addressing.decisions import (
     Answer,
     Client,
     DHCPSettings,
@@ -26,8 +25,9 @@ from piman.dhcp_decisions import (
     respond,
     screen,
 )
-from piman.dhcp_replies import Broadcast, LinkLayer, Replies, Unicast, destination, endpoint
-from piman.dhcp_sender import DHCPSender
+from piman.addressing.replies import Broadcast, LinkLayer, Replies, Unicast, destination, endpoint
+from piman.addressing.sender import DHCPSender
+from piman.dhcp import HOUSEKEEPING_SECONDS, DHCPProtocol, DHCPService, dhcp_service
 from piman.fleet import events
 from piman.fleet.events import Event
 from piman.fleet.interfaces import StoreFailed

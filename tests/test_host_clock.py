@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.host_clock import (
+from piman.host.clock import (
     ASSUMED_STRATUM,
     CHRONYC_SECONDS,
     LOCAL_REFERENCE,

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.host_clock import NOTHING_KNOWN, ClockSource, KernelClock, Tracking
+from piman.host.clock import NOTHING_KNOWN, ClockSource, KernelClock, Tracking
 from piman.ntp import (
     PRECISION,
     RATE,

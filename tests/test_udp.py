@@ -18,9 +18,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from piman.sockets import SocketSettings, open_socket
-from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
-from piman.transports import (
+from piman.host.sockets import SocketSettings, open_socket
+from piman.host.transports import (
     DATAGRAMS_PER_WAKE_UP,
     FAILURES_LOGGED_PER_SECOND,
     QUEUED_DATAGRAMS,
@@ -28,6 +27,7 @@ from piman.transports import (
     IDatagramTransport,
     SocketTransport,
 )
+from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
 from piman.udp import Arrival, UDPService, plain_requested, udp_service
 
 LOOPBACK = IPv4Address("127.0.0.1")

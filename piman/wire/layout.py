@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_wire_layout -*-
+# -*- test-case-name: tests.test_wire_ntp -*-
 """
 Fixed binary layouts, written once as a text table that is also the codec.
 

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import INeighbours
 from piman.fleet.model import MACAddress
-from piman.neighbours import KernelNeighbours
+from piman.host.neighbours import KernelNeighbours
 from piman.testing.fakes import MemoryNeighbours
 from tests.fleet_support import ADDRESS, MAC
 

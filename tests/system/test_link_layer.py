@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.model import MACAddress
-from piman.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
-from piman.sockets import SocketSettings, open_socket
+from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
+from piman.host.sockets import SocketSettings, open_socket
 from piman.testing.udp import MemoryDatagramReactor
 from piman.udp import udp_service
 from tests.system.namespaces import Lab, unavailable

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from piman.host_clock import LOCAL_REFERENCE, KernelClock, Tracking, ask_chrony
+from piman.host.clock import LOCAL_REFERENCE, KernelClock, Tracking, ask_chrony
 from piman.ntp import NTPService, NTPSettings, ntp_service
 from piman.wire.ntp import Leap
 from tests.system.namespaces import Lab, unavailable

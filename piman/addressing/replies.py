@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 
 import attrs
 
-from piman.dhcp_decisions import Answer, Client, DHCPSettings
+from piman.addressing.decisions import Answer, Client, DHCPSettings
 from piman.fleet.model import Stage
 from piman.wire import pi
 from piman.wire.dhcp import (

@@ -9,11 +9,11 @@ seen the size), because it was replaced, or it is aborted, and only that is wort
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from piman.blocks import Blocks
 from piman.fleet.events import TransferAborted
 from piman.fleet.interfaces import IEventSink
-from piman.loading import LoadingReports
-from piman.transfers import (
+from piman.loading.blocks import Blocks
+from piman.loading.reports import LoadingReports
+from piman.loading.transfers import (
     IGNORED,
     Address,
     IDoor,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.blocks import SEGMENT_BYTES, Blocks, NetasciiFile, cut
 from piman.boot.content import WholeFile
+from piman.loading.blocks import SEGMENT_BYTES, Blocks, NetasciiFile, cut
 from piman.wire import tftp
 
 

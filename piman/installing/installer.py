@@ -2,8 +2,8 @@
 """
 What is known of one installer that calls, how its card is judged, and what is said to it.
 
-:mod:`piman.conversation` says when; :mod:`piman.hello` gives it a transport.  The card is formatted only for an intent
-that is durably ordered (docs/decisions/intents.md).
+:mod:`piman.installing.conversation` says when; :mod:`piman.hello` gives it a transport.  The card is formatted only for
+an intent that is durably ordered (docs/decisions/intents.md).
 """
 
 from collections.abc import Coroutine

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from piman.sockets import ANCILLARY_BYTES, Arrival, SocketSettings, arrival_of, remedy, sending_from
+from piman.host.sockets import ANCILLARY_BYTES, Arrival, SocketSettings, arrival_of, remedy, sending_from
 
 Address = tuple[str, int]
 """A dotted-decimal address and a port; never a name, which the kernel's resolver would block on."""

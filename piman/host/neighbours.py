@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_neighbours -*-
+# -*- test-case-name: tests.test_host_neighbours -*-
 """
 The link next door: whom the kernel has seen there, and how to reach those who have no address yet.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_blocks -*-
+# -*- test-case-name: tests.test_loading_blocks -*-
 """
 Boot files cut into TFTP's DATA datagrams, ready to be sent and shared by all transfers.
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.sockets import (
+from piman.host.sockets import (
     IP_PKTINFO,
     SO_TIMESTAMPNS,
     Arrival,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.blocks import Edition
 from piman.boot.content import WholeFile
-from piman.transfers import (
+from piman.loading.blocks import Edition
+from piman.loading.transfers import (
     IGNORED,
     Address,
     Limits,

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_sockets -*-
+# -*- test-case-name: tests.test_host_sockets -*-
 """
 How a UDP socket is made, and what the kernel says beside a datagram.
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_dhcp -*-
 """
-Sends answers the way that their :func:`piman.dhcp_replies.destination` says, at once or after a while.
+Sends answers the way that their :func:`piman.addressing.replies.destination` says, at once or after a while.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from piman.dhcp_decisions import DHCPSettings
-from piman.dhcp_replies import LinkLayer, destination, endpoint, is_for_everybody, with_broadcast_flag
+from piman.addressing.decisions import DHCPSettings
+from piman.addressing.replies import LinkLayer, destination, endpoint, is_for_everybody, with_broadcast_flag
 from piman.fleet.model import MACAddress
 from piman.wire.dhcp import CLIENT_PORT, Message
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from piman.dhcp_decisions import Client, DHCPSettings, RequestState, chosen_server, request_state
+from piman.addressing.decisions import Client, DHCPSettings, RequestState, chosen_server, request_state
 from piman.fleet import events
 from piman.fleet.interfaces import IEventSink
 from piman.fleet.leases import Claim, Standing

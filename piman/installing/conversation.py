@@ -3,7 +3,8 @@
 The machine of one conversation with an installer.
 
 What a node may say in any state is a transition, often "an event, and stay"; only our own impossible calls are errors.
-States: greeting, deciding, formatting, finishing, leaving, gone.  Acts and knowledge: :mod:`piman.installer`.
+States: greeting, deciding, formatting, finishing, leaving, gone.
+Acts and knowledge: :mod:`piman.installing.installer`.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from automat import TypeMachineBuilder
 
 from piman.fleet.events import ClockSet
 from piman.fleet.model import Image, Intent
-from piman.installer import Card, Conversation, Core
+from piman.installing.installer import Card, Conversation, Core
 
 
 def _build() -> Callable[[Core], Conversation]:

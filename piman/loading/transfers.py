@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_transfers -*-
+# -*- test-case-name: tests.test_loading_transfers -*-
 """
 A TFTP transfer as a record and pure decisions: what is agreed, what an ACK confirms, what silence means.
 
@@ -15,9 +15,9 @@ from typing import Protocol
 
 import attrs
 
-from piman.blocks import Edition
 from piman.fleet.interfaces import BootFile
 from piman.fleet.model import MACAddress
+from piman.loading.blocks import Edition
 from piman.wire import tftp
 
 Address = tuple[str, int]

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import INeighbours
 from piman.fleet.model import MACAddress
-from piman.neighbours import (
+from piman.host.neighbours import (
     KernelNeighbours,
     LinkLayerSender,
     LinkLayerUnavailable,
