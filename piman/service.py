@@ -176,6 +176,8 @@ class Manager:
         replaced = self.history.open()
         self.events.continue_after(self.history.last_event_id())
         self.registry.restore(self.history.load_snapshots())
+        for recorded in self.history.load_uncovered():
+            self.registry.observe(recorded)
         self._say(replaced)
         self._snapshots.start(SNAPSHOT_SECONDS, now=False)
 
@@ -189,9 +191,9 @@ class Manager:
         return Deferred.fromCoroutine(self._end_history())
 
     async def _save_snapshots(self) -> None:
-        changed = self.registry.take_changed()
+        changed, covered = self.registry.take_changed(), self.events.last_id
         try:
-            await self.history.save_snapshots(changed)
+            await self.history.save_snapshots(changed, covered=covered)
         except StoreFailed as reason:
             self.registry.return_changed(changed)
             self._log.warn("statuses were not saved: {reason}", reason=reason)

@@ -22,11 +22,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import history
 from piman.fleet.database import BATCH_LIMIT, Database, Schema, StoreTooNew, StoreUnavailable
+from piman.fleet.eventlog import EventLog
 from piman.fleet.events import (
     BootOrdered,
     ClockSet,
     Event,
     LeaseRenewed,
+    ManagerStarted,
     NodeRecovered,
     NodeUp,
     Recorded,
@@ -35,6 +37,7 @@ from piman.fleet.events import (
 from piman.fleet.history import RESERVED_IDS, RETRY_SECONDS, TIDY_SECONDS, HistorySettings, HistoryStore
 from piman.fleet.interfaces import StoreFailed, StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, MACAddress, NodeStatus, Stage
+from piman.fleet.nodes import NodeRegistry
 from piman.fleet.store import KEEP_INTENTS_SECONDS, StateStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock, any_event, instances
 
@@ -787,6 +790,41 @@ class SnapshotTests(_InFolder):
         spoil = "UPDATE snapshots SET payload = '{}' WHERE mac = ?"
         self.settle(store._database.submit(lambda file: file.execute(spoil, (MAC.octets,)) and None))
         self.assertEqual(store.load_snapshots(), [NodeStatus(mac=OTHER_MAC)])
+
+    def test_uncovered(self) -> None:
+        """After a kill exactly the events that no snapshot has taken in are found, also of nodes without a snapshot."""
+        store = self.opened(self.store())
+        for number, mac in ((1, MAC), (2, OTHER_MAC), (3, MAC), (4, OTHER_MAC)):
+            store.observe(recorded(number, NodeUp(mac=mac, evidence="agent")))
+        store.observe(recorded(5, ManagerStarted(version="1")))
+        self.settle(store.events())
+        self.settle(store.save_snapshots([NodeStatus(mac=MAC, last_event_id=1)], covered=2))
+        self.assertEqual([found.id for found in store.load_uncovered()], [3, 4])
+
+    def test_covered_never_falls_back(self) -> None:
+        """A snapshot run that knows of fewer events than an earlier one uncovers nothing."""
+        store = self.opened(self.store())
+        store.observe(recorded(1, NodeUp(mac=MAC, evidence="agent")))
+        self.settle(store.events())
+        self.settle(store.save_snapshots([], covered=1))
+        self.settle(store.save_snapshots([], covered=0))
+        self.assertEqual(store.load_uncovered(), [])
+
+    def test_killed_between_snapshots(self) -> None:
+        """A registry that takes the snapshots and then the uncovered events knows what the killed one knew."""
+        store = self.opened(self.store())
+        before, log = NodeRegistry(), EventLog(self.clock)
+        for observer in (before, store):
+            log.add_observer(observer)
+        log.emit(BootOrdered(mac=MAC))
+        self.settle(store.save_snapshots(before.take_changed(), covered=log.last_id))
+        log.emit(NodeUp(mac=MAC, evidence="agent"))
+        log.emit(BootOrdered(mac=OTHER_MAC))
+        self.settle(store.events())
+        after = NodeRegistry(statuses=store.load_snapshots())
+        for found in store.load_uncovered():
+            after.observe(found)
+        self.assertEqual(after.statuses(), before.statuses())
 
     def test_bounded(self) -> None:
         """However many strangers came by, only so many statuses stay: the latest."""

@@ -37,11 +37,19 @@ HISTORY = Schema(
             "CREATE TABLE last (id INTEGER NOT NULL)",
             "INSERT INTO last VALUES (0)",
         ),
+        (
+            "ALTER TABLE last ADD COLUMN covered INTEGER NOT NULL DEFAULT 0",
+            "UPDATE last SET covered = id",
+        ),
     ),
 )
 
 SAVE_EVENT = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?)"
 SAVE_SNAPSHOT = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)"
+COVER = "UPDATE last SET covered = max(covered, ?)"
+UNCOVERED = (
+    "SELECT id, time, kind, payload FROM events WHERE mac IS NOT NULL AND id > (SELECT covered FROM last) ORDER BY id"
+)
 OLDEST = "SELECT id, time FROM events ORDER BY id LIMIT ?"
 
 RESERVED_IDS = 1_000_000
@@ -221,13 +229,18 @@ class HistoryStore:
 
     # Statuses
 
-    def save_snapshots(self, statuses: Iterable[NodeStatus]) -> "Deferred[None]":
-        """Keep these as the latest of their nodes; fires when written, fails with :class:`StoreFailed`."""
+    def save_snapshots(self, statuses: Iterable[NodeStatus], covered: int = 0) -> "Deferred[None]":
+        """
+        Keep these as the latest of their nodes; fires when written, fails with :class:`StoreFailed`.
+
+        :param covered: the number of the newest event that is folded into all statuses, these and those kept before.
+        """
         values = tuple(statuses)
 
         def work(file: sqlite3.Connection) -> None:
             rows = ((status.mac.octets, status.last_event_id, to_json(status)) for status in values)
             file.executemany(SAVE_SNAPSHOT, rows)
+            file.execute(COVER, (covered,))
 
         return self._database.submit(work)
 
@@ -235,6 +248,14 @@ class HistoryStore:
         """The latest statuses, least recently changed first; an unreadable one is left out."""
         rows = self._database.read("SELECT payload FROM snapshots ORDER BY event")
         return [status for (payload,) in rows if (status := _readable(NodeStatus, payload)) is not None]
+
+    def load_uncovered(self) -> list[Recorded]:
+        """
+        The stored events of nodes that no snapshot has taken in, oldest first: what a kill left between two snapshots.
+
+        They are few: snapshots follow each other within seconds.
+        """
+        return _recorded(self._database.read(UNCOVERED))
 
     # Retention
 
