@@ -2,11 +2,17 @@
 Tests for :mod:`piman.control`: usage, exit codes, where text goes.
 """
 
+import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+
+PIMAN = str(Path(sys.executable).parent / "piman")
+WAIT_SECONDS = 60.0
+"""Far more than anything here needs; a test that waits so long has failed."""
 
 
 def _twistd(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
@@ -72,21 +78,49 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(list(Path(self.folder).iterdir()), [])
 
 
-class InterruptTests(SynchronousTestCase):
-    """Ctrl-C, or SIGTERM, while a rack runs."""
+def _start_rack(*arguments: str) -> "subprocess.Popen[str]":
+    """``piman simulate`` of one board."""
+    command = [PIMAN, "simulate", "--plain", "--pis", "1", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _manager_of(process: "subprocess.Popen[str]") -> int:
+    """A descriptor of the rack's manager, readable when it has ended; once its board has power there is a manager."""
+    assert process.stdout is not None
+    while "firmware" not in (line := process.stdout.readline()):
+        if not line:
+            raise AssertionError(f"the rack ended by itself: {process.communicate()[1]}")
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()
+    return os.pidfd_open(int(child))
+
+
+def _has_ended(manager: int) -> bool:
+    """Whether it ends in time."""
+    with open(manager, closefd=True, mode="rb", buffering=0):
+        return bool(select.select([manager], [], [], WAIT_SECONDS)[0])
+
+
+class EndTests(SynchronousTestCase):
+    """A rack that ends before its time leaves nothing behind that it could take with it."""
+
+    def setUp(self) -> None:
+        """A folder for the rack."""
+        self.folder = Path(self.mktemp()).absolute()
 
     def test_interrupt(self) -> None:
-        """The rack stops its manager and says so; the exit status is 130."""
-        folder = Path(self.mktemp()).absolute()
-        piman = str(Path(sys.executable).parent / "piman")
-        command = [piman, "simulate", "--plain", "--pis", "1", "--directory", str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            while "firmware" not in process.stdout.readline():  # then the manager runs and the board has power
-                self.assertIsNone(process.poll(), "it ended by itself")
+        """SIGTERM, as Ctrl-C: the rack stops its manager and says so; the exit status is 130."""
+        with _start_rack("--directory", str(self.folder)) as process:
+            manager = _manager_of(process)
             process.terminate()
-            _, stderr = process.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=WAIT_SECONDS)
         self.assertEqual(process.returncode, 130, stderr)
         self.assertIn("interrupted", stderr)
-        managers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout
-        self.assertEqual(managers, "", "the manager of the rack still runs")
+        self.assertTrue(_has_ended(manager), "the manager of the rack still runs")
+
+    def test_killed(self) -> None:
+        """SIGKILL leaves no moment to tidy up, and still the manager ends."""
+        with _start_rack("--directory", str(self.folder)) as process:
+            manager = _manager_of(process)
+            process.kill()
+            process.communicate(timeout=WAIT_SECONDS)
+        self.assertTrue(_has_ended(manager), "the manager of the rack still runs")

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_simulator_manager -*-
 """
-The manager of a virtual rack: the real one, as a child process.
+The manager of a virtual rack: the real one, as a child process that does not outlive the rack.
 """
 
 import os
@@ -16,6 +16,7 @@ from twisted.internet.protocol import ClientCreator, ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from piman.simulator.leash import leashed
 from piman.simulator.surroundings import Address
 
 COMMAND = (
@@ -95,8 +96,9 @@ class ManagerProcess:
         """
         self.starts += 1
         self._child = _Child(self.log)
+        command = leashed(*self._command)
         self._process = self._reactor.spawnProcess(
-            self._child, self._command[0], self._command, env=os.environ, path=str(self._directory)
+            self._child, command[0], command, env=os.environ, path=str(self._directory)
         )
         give_up = self._reactor.seconds() + READY_SECONDS
         while not await self._answers():
