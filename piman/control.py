@@ -12,11 +12,12 @@ install()
 
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, TextIO, cast
 
+from rich.console import Console
 from twisted.application.service import IService
 from twisted.internet import task
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -24,29 +25,41 @@ from twisted.python.failure import Failure
 from piman.config import Config, ConfigError, load
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
+from piman.words import EXIT_UNREAD, EXIT_USAGE, Answer, Words, expecting
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_INTERRUPTED = 0, 130
 
 
 def _whole_number(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise ValueError("a number from 1 on is expected")
+        raise ValueError("below 1")
     return number
 
 
 def _share(text: str) -> float:
     share = float(text)
     if not 0 <= share < 1:
-        raise ValueError("a share from 0 to below 1 is expected, like 0.02 for 2 %")
+        raise ValueError("no share")
     return share
 
 
 def _positive(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
-        raise ValueError("a number above 0 is expected")
+        raise ValueError("not above 0")
     return number
+
+
+WHOLE_NUMBER = "a whole number from 1 on, like 40", _whole_number
+SHARE = "a share from 0 to below 1, like 0.02 for 2 %", _share
+POSITIVE = "a number above 0, like 2.5", _positive
+ANY_NUMBER = "a whole number, like 7", int
+
+
+def _parameter(name: str, short: str | None, default: object, text: str, kind: tuple[str, Any]) -> list[object]:
+    """A row of optParameters."""
+    return [name, short, default, text, expecting(f"--{name}", *kind)]
 
 
 MOST_PIS = 10_000
@@ -63,26 +76,32 @@ def _check_directory(path: Path) -> None:
         raise usage.UsageError(f"--directory: {path} cannot be used: {reason.strerror}") from reason
 
 
-class SimulateOptions(usage.Options):
-    """``piman-ctl simulate``: a virtual rack with a manager of its own."""
+class SimulateOptions(Words):
+    """``piman simulate``: a virtual rack with a manager of its own."""
 
-    synopsis = "[options]"
+    command = "piman simulate"
     longdesc = (
         "Starts a manager and a rack of virtual Raspberry Pis on 127.77.0.0/16, without root and without hardware, "
-        "and shows every node on its way from dark to up.  Example: piman simulate --pis 40 --loss 0.02"
+        "and shows every node on its way from dark to up."
     )
-    optParameters = [
-        ["pis", "n", 8, "How many virtual Pis", _whole_number],
+    examples = (
+        "  piman simulate                            eight boards, a live table\n"
+        "  piman simulate --pis 200 --loss 0.02      more of them, on bad lines\n"
+        "  piman simulate --pis 40 --kill-manager    the manager dies half-way and comes back\n"
+        "  piman simulate --plain > rack.txt         a line for each step\n"
+    )
+    optParameters: ClassVar = [
+        _parameter("pis", "n", 8, "How many virtual Pis", WHOLE_NUMBER),
         ["models", "m", ",".join(MODELS), "Which boards, in turn"],
-        ["loss", None, 0.0, "Share of datagrams lost, each way", _share],
-        ["duplicate", None, 0.0, "Share of datagrams that arrive twice", _share],
-        ["reorder", None, 0.0, "Share of datagrams that overtake their successor", _share],
-        ["speed", None, 10.0, "Waits that nobody on the wire can see pass this many times faster", _positive],
-        ["seed", None, 1, "The same seed makes the same faults", int],
-        ["timeout", "t", 600.0, "Give up after this many seconds", _positive],
+        _parameter("loss", None, 0.0, "Share of datagrams lost, each way", SHARE),
+        _parameter("duplicate", None, 0.0, "Share of datagrams that arrive twice", SHARE),
+        _parameter("reorder", None, 0.0, "Share of datagrams that overtake their successor", SHARE),
+        _parameter("speed", None, 10.0, "Waits that nobody on the wire can see pass so many times faster", POSITIVE),
+        _parameter("seed", None, 1, "The same seed makes the same faults", ANY_NUMBER),
+        _parameter("timeout", "t", 600.0, "Give up after this many seconds", POSITIVE),
         ["directory", "d", None, "Keep the rack's files here (default: a temporary folder)"],
     ]
-    optFlags = [
+    optFlags: ClassVar = [
         ["plain", None, "Plain lines instead of a live table"],
         ["kill-manager", None, "Kill the manager half-way with SIGKILL, start it again and compare"],
     ]
@@ -99,43 +118,63 @@ class SimulateOptions(usage.Options):
             _check_directory(Path(self["directory"]))
 
 
-class CheckOptions(usage.Options):
-    """``piman-ctl check``: are the files right?"""
+class CheckOptions(Words):
+    """``piman check``: are the files right?"""
 
-    synopsis = "[options]"
-    optParameters = [["config", "c", "piman.yaml", "The configuration file"]]
+    command = "piman check"
+    longdesc = "Reads piman.yaml and hosts.csv and tells all their mistakes at once.  Changes nothing, needs no root."
+    examples = "  piman check\n  piman check --config /etc/piman/piman.yaml\n"
+    optParameters: ClassVar = [["config", "c", "piman.yaml", "The configuration file"]]
 
 
-class Options(usage.Options):
-    """The words of piman-ctl."""
+class ServerOptions(Words):
+    """``piman server`` where it cannot be had: it takes the process over, so twistd itself must begin with it."""
 
-    synopsis = "WORD [options]"
-    subCommands = [
-        ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
-        ["check", None, CheckOptions, "Read the configuration and say what is wrong with it"],
-    ]
+    command = "piman server"
 
     def parseOptions(self, options: "list[str] | None" = None) -> None:
-        """Parse; a mistake is said on standard error and costs exit status 2 (twistd would print help, and 1)."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as mistake:
-            _fail(f"{mistake} (see --help)")
+        """Refuse, with the remedy."""
+        raise usage.UsageError("piman-ctl does not run the manager; say: twistd -n piman")
+
+
+class Options(Words):
+    """The words of ``piman``, and of ``twistd piman-ctl``."""
+
+    synopsis = "WORD [options]"
+    longdesc = "Network boot and management for a fleet of Raspberry Pis.  piman WORD --help tells a word's options."
+    examples = (
+        "  piman simulate --pis 40           a manager and 40 boards that are not there: try it\n"
+        "  piman check                       is my piman.yaml right?\n"
+        "  piman server                      run the manager (as root)\n"
+        "  twistd piman-ctl check            the same words, from twistd\n"
+    )
+    subCommands: ClassVar[list[list[Any]]] = [
+        ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
+        ["check", None, CheckOptions, "Read the configuration and say what is wrong with it"],
+        ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n piman does"],
+    ]
+
+    def parseArgs(self, *extra: str) -> None:
+        """Without a word there is nothing to do."""
+        raise usage.UsageError(f"a word is missing: {_words()}")
 
     def postOptions(self) -> None:
         """Keep out of the way of a manager that runs in the same folder."""
         if self.parent is not None:
             self.parent["pidfile"] = ""
-        if self.subCommand is None:
-            raise usage.UsageError(f"a word is missing: {', '.join(_COMMANDS)}")
+
+    def explain(self, mistake: str) -> str:
+        """Which words there are."""
+        head, _, word = mistake.partition("Unknown command: ")
+        return mistake if head or not word else f"there is no word {word!r}; use {_words()}"
 
 
-def _fail(text: str) -> NoReturn:
-    print(f"piman: {text}", file=sys.stderr)
-    sys.exit(EXIT_USAGE)
+def _words() -> str:
+    *others, last = (row[0] for row in Options.subCommands)
+    return f"{', '.join(others)} or {last}"
 
 
-def _simulate(reactor: IReactorCore, options: SimulateOptions) -> "Deferred[int]":
+def _simulate(reactor: IReactorCore, options: SimulateOptions, answer: Answer) -> "Deferred[int]":
     return simulate(
         reactor,
         RackOptions(
@@ -148,9 +187,10 @@ def _simulate(reactor: IReactorCore, options: SimulateOptions) -> "Deferred[int]
             seed=options["seed"],
             timeout_seconds=options["timeout"],
             directory=Path(options["directory"]) if options["directory"] else None,
-            plain=bool(options["plain"]) or not sys.stdout.isatty(),
+            plain=bool(options["plain"]) or not answer.isatty(),
             kill_manager=bool(options["kill-manager"]),
         ),
+        Console(file=cast(TextIO, answer)),
     )
 
 
@@ -167,7 +207,7 @@ def _missing_files(config: Config) -> list[str]:
     return found
 
 
-def _check(reactor: IReactorCore, options: CheckOptions) -> "Deferred[int]":
+def _check(reactor: IReactorCore, options: CheckOptions, answer: Answer) -> "Deferred[int]":
     try:
         config = load(Path(options["config"]))
     except ConfigError as mistakes:
@@ -175,36 +215,52 @@ def _check(reactor: IReactorCore, options: CheckOptions) -> "Deferred[int]":
         return succeed(EXIT_USAGE)
     for warning in (*config.warnings, *_missing_files(config)):
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{options['config']}: no mistakes; {len(config.nodes)} nodes, {len(config.switches)} switches")
+    print(f"{options['config']}: no mistakes; {len(config.nodes)} nodes, {len(config.switches)} switches", file=answer)
     return succeed(EXIT_DONE)
 
 
 _COMMANDS = {"simulate": _simulate, "check": _check}
 
 
-def main(reactor: IReactorCore, options: Options) -> "Deferred[None]":
-    """Run the chosen word; its exit status becomes ours.  Ctrl-C ends the word and waits until it has tidied up."""
+def main(reactor: Any, options: Options) -> "Deferred[None]":
+    """
+    Run the chosen word; its exit status becomes ours.
+
+    Ctrl-C, and a reader who has gone, end the word and wait until it has tidied up.
+    """
+
+    def hung_up() -> None:
+        reactor.callLater(0, lambda: done.cancel())  # noqa: PLW0108  (it may be called before there is a "done")
+
+    answer = Answer(sys.stdout, hung_up)
     command: Any = _COMMANDS[cast(str, options.subCommand)]
-    done: Deferred[int] = command(reactor, options.subOptions)
+    done: Deferred[int] = maybeDeferred(command, reactor, options.subOptions, answer)
     over: Deferred[None] = Deferred()
 
     def interrupt() -> "Deferred[None] | None":
         if over.called:
             return None
-        print("piman: interrupted", file=sys.stderr)
         done.cancel()
+        print("piman: interrupted", file=sys.stderr)
         return over
 
     def finish(outcome: int | Failure) -> None:
         over.callback(None)
-        if isinstance(outcome, Failure):
-            outcome.trap(CancelledError)
-            raise SystemExit(EXIT_INTERRUPTED)
-        if outcome:
-            raise SystemExit(outcome)
+        answer.flush()
+        raise SystemExit(_status(outcome, answer))
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
     return done.addBoth(finish)
+
+
+def _status(outcome: int | Failure, answer: Answer) -> int:
+    """The exit status, unless the word has failed in a way that is our mistake."""
+    if isinstance(outcome, int):
+        return outcome if answer.has_reader else EXIT_UNREAD
+    if outcome.check(BrokenPipeError) is not None:  # standard error had the same reader
+        return EXIT_UNREAD
+    outcome.trap(CancelledError)
+    return EXIT_INTERRUPTED if answer.has_reader else EXIT_UNREAD
 
 
 def makeService(options: Options) -> IService:

@@ -16,16 +16,14 @@ except WrongReactor as reason:
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python import usage
 
 from piman.boot.files import BootFiles
 from piman.boot.image_http import ImageHTTPSettings, image_http_service
@@ -50,38 +48,26 @@ from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.tftp import TFTPSettings, tftp_service
+from piman.words import Words, own_version
 
 SNAPSHOT_SECONDS = 10.0
 """How often statuses that changed are written down."""
 
-VERSION_UNKNOWN = "not installed"
 
-
-def own_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return version("piman")
-    except PackageNotFoundError:
-        return VERSION_UNKNOWN
-
-
-class Options(usage.Options):
+class Options(Words):
     """``twistd piman``."""
 
-    synopsis = "[--config piman.yaml]"
-    optParameters = [["config", "c", "piman.yaml", "The configuration file"]]
-
-    def parseOptions(self, options: "list[str] | None" = None) -> None:
-        """Parse; a mistake is said on standard error and costs exit status 2."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as mistake:
-            _refuse(f"{mistake} (see --help)")
-
-
-def _refuse(text: str) -> NoReturn:
-    print(f"piman: {text}", file=sys.stderr)
-    raise SystemExit(2)
+    command = "piman server"
+    longdesc = (
+        "Runs the manager in the foreground: the same as twistd -n piman.  Ports 67, 69 and 123 need root, or the "
+        "capability net_bind_service; kill -HUP makes it read its files again."
+    )
+    examples = (
+        "  piman server                                  with ./piman.yaml\n"
+        "  piman server --config /etc/piman/piman.yaml\n"
+        "  twistd --pidfile /run/piman.pid piman         in the background\n"
+    )
+    optParameters: ClassVar = [["config", "c", "piman.yaml", "The configuration file"]]
 
 
 class Held(Service):

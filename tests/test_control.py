@@ -10,6 +10,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from piman.words import version_line
+
 PIMAN = str(Path(sys.executable).parent / "piman")
 WAIT_SECONDS = 60.0
 """Far more than anything here needs; a test that waits so long has failed."""
@@ -18,6 +20,55 @@ WAIT_SECONDS = 60.0
 def _twistd(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
     command = [str(Path(sys.executable).parent / "twistd"), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def _piman(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([PIMAN, *arguments], cwd=cwd, capture_output=True, text=True, timeout=WAIT_SECONDS)
+
+
+CONFIGURATION = "private_number: 4\nserver_address: 172.30.4.1\nsubnet_mask: 24\ninterface: nope0\nswitches: []\n"
+MISTAKES = {
+    (): "piman: a word is missing: simulate, check or server (see piman --help)",
+    ("nonsense",): "piman: there is no word 'nonsense'; use simulate, check or server (see piman --help)",
+    ("--nope",): "piman: option --nope not recognized (see piman --help)",
+    ("simulate", "--pis", "x"): "piman simulate: --pis: found 'x', expected a whole number from 1 on, like 40 "
+    "(see piman simulate --help)",
+    ("simulate", "8"): "piman simulate: there is no place for '8': options only (see piman simulate --help)",
+    ("server", "nonsense"): "piman server: there is no place for 'nonsense': options only (see piman server --help)",
+    ("server", "--nope"): "piman server: option --nope not recognized (see piman server --help)",
+}
+"""Command lines, and all that is said of them."""
+
+
+class HelpTests(SynchronousTestCase):
+    """``--help`` and ``--version``."""
+
+    def test_help(self) -> None:
+        """``piman --help`` shows each word, and examples that keep their lines."""
+        shown = _piman("--help", cwd=".").stdout.splitlines()
+        self.assertEqual(shown[0], "Usage: piman WORD [options]")
+        examples = shown[shown.index("EXAMPLES") :]
+        for word in ("simulate", "check", "server"):
+            self.assertTrue(any(line.split()[:1] == [word] for line in shown), word)
+            self.assertTrue(any(line.startswith(f"  piman {word}") for line in examples), word)
+
+    def test_help_of_a_word(self) -> None:
+        """A word's help names the command as it is called, and has examples too."""
+        for word in ("simulate", "check", "server"):
+            shown = _piman(word, "--help", cwd=".").stdout
+            self.assertTrue(shown.startswith(f"Usage: piman {word} "), shown)
+            self.assertIn("\nEXAMPLES\n", shown)
+
+    def test_version(self) -> None:
+        """However it is asked for, the version is piman's own, with those of Twisted and Python beside it."""
+        for done in (
+            _piman("--version", cwd="."),
+            _piman("server", "--version", cwd="."),
+            _piman("simulate", "--version", cwd="."),
+            _twistd("piman-ctl", "--version", cwd="."),
+            _twistd("piman", "--version", cwd="."),
+        ):
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, f"{version_line()}\n", ""), done.args)
 
 
 class UsageTests(SynchronousTestCase):
@@ -38,7 +89,19 @@ class UsageTests(SynchronousTestCase):
         """A loss of 2 (two hundred per cent) is refused with what was expected."""
         done = _twistd("piman-ctl", "simulate", "--loss", "2", cwd=self.folder)
         self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertIn("0.02 for 2 %", done.stderr)
+        self.assertIn("--loss: found '2', expected a share from 0 to below 1, like 0.02 for 2 %", done.stderr)
+
+    def test_one_line_each(self) -> None:
+        """Each mistake is one line on stderr: who complains, what is wrong, what is right, where to read on."""
+        for arguments, line in MISTAKES.items():
+            done = _piman(*arguments, cwd=self.folder)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", f"{line}\n"), arguments)
+
+    def test_server_is_no_word_of_the_plugin(self) -> None:
+        """``twistd piman-ctl server`` would be a twistd in a twistd; it says what to call instead."""
+        done = _twistd("piman-ctl", "server", cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        self.assertIn("twistd -n piman", done.stderr)
 
     def test_unknown_board(self) -> None:
         """A board that is not known is refused with those that are."""
@@ -57,8 +120,7 @@ class UsageTests(SynchronousTestCase):
 
     def test_check_warns_of_missing_files(self) -> None:
         """``check`` names a boot folder, an image and an interface that are not there."""
-        text = "private_number: 4\nserver_address: 172.30.4.1\nsubnet_mask: 24\ninterface: nope0\nswitches: []\n"
-        Path(self.folder, "piman.yaml").write_text(text)
+        Path(self.folder, "piman.yaml").write_text(CONFIGURATION)
         done = _twistd("piman-ctl", "check", cwd=self.folder)
         self.assertEqual(done.returncode, 0, done.stderr)
         for key in ("boot_dir:", "images.default:", "interface:"):
@@ -78,10 +140,10 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual(list(Path(self.folder).iterdir()), [])
 
 
-def _start_rack(*arguments: str) -> "subprocess.Popen[str]":
+def _start_rack(*arguments: str, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
     """``piman simulate`` of one board."""
     command = [PIMAN, "simulate", "--plain", "--pis", "1", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def _manager_of(process: "subprocess.Popen[str]") -> int:
@@ -124,3 +186,34 @@ class EndTests(SynchronousTestCase):
             process.kill()
             process.communicate(timeout=WAIT_SECONDS)
         self.assertTrue(_has_ended(manager), "the manager of the rack still runs")
+
+    def test_reader_leaves(self) -> None:
+        """A reader who leaves, as ``head -2``, ends the rack: no word, status 141, no manager, no temporary folder."""
+        temporary = self.folder / "tmp"
+        temporary.mkdir(parents=True)
+        with _start_rack("--seed", "2", env={**os.environ, "TMPDIR": str(temporary)}) as process:
+            manager = _manager_of(process)
+            assert process.stdout is not None and process.stderr is not None
+            process.stdout.close()
+            stderr = process.stderr.read()
+            self.assertEqual((process.wait(WAIT_SECONDS), stderr), (141, ""))
+        self.assertTrue(_has_ended(manager), "the manager of the rack still runs")
+        self.assertEqual(list(temporary.iterdir()), [])
+
+    def test_nobody_reads(self) -> None:
+        """What nobody reads, as with ``piman check | true``, costs status 141 and no word, in whatever pieces it goes."""
+        self.folder.mkdir()
+        (self.folder / "piman.yaml").write_text(CONFIGURATION)
+        for arguments in (["--help"], ["--version"], ["check"]):
+            for unbuffered in ("", "1"):
+                status, stderr = self.unread(*arguments, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+                said = [line for line in stderr.splitlines() if not line.startswith("warning: ")]
+                self.assertEqual((status, said), (141, []), (arguments, unbuffered))
+
+    def unread(self, *arguments: str, env: dict[str, str]) -> tuple[int, str]:
+        """The exit status and standard error of a command on whose standard output nobody listens."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb") as output:
+            done = subprocess.run([PIMAN, *arguments], cwd=self.folder, env=env, stdout=output, stderr=subprocess.PIPE)
+        return done.returncode, done.stderr.decode()
