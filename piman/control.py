@@ -10,7 +10,9 @@ from piman.reactor import install
 
 install()
 
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TextIO, cast
 
@@ -226,7 +228,7 @@ def main(reactor: Any, options: Options) -> "Deferred[None]":
     """
     Run the chosen word; its exit status becomes ours.
 
-    Ctrl-C, and a reader who has gone, end the word and wait until it has tidied up.
+    Ctrl-C, a terminal that is closed, and a reader who has gone end the word and wait until it has tidied up.
     """
 
     def hung_up() -> None:
@@ -241,7 +243,8 @@ def main(reactor: Any, options: Options) -> "Deferred[None]":
         if over.called:
             return None
         done.cancel()
-        print("piman: interrupted", file=sys.stderr)
+        with suppress(OSError):  # nobody may listen any more
+            print("piman: interrupted", file=sys.stderr)
         return over
 
     def finish(outcome: int | Failure) -> None:
@@ -250,6 +253,8 @@ def main(reactor: Any, options: Options) -> "Deferred[None]":
         raise SystemExit(_status(outcome, answer))
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
     return done.addBoth(finish)
 
 

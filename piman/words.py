@@ -7,6 +7,7 @@ output, and exit with 1).  A reader who has gone, as ``head`` does, ends a comma
 what a shell reports of a program that SIGPIPE ended.  Python ignores SIGPIPE, and a server must.
 """
 
+import errno
 import os
 import platform
 import sys
@@ -18,6 +19,9 @@ from twisted.copyright import version as twisted_version
 from twisted.python import usage
 
 EXIT_USAGE, EXIT_UNREAD = 2, 141
+
+NO_READER = {errno.EPIPE, errno.EIO}
+"""A pipe that nobody reads, a terminal that was closed."""
 
 VERSION_UNKNOWN = "not installed"
 
@@ -41,7 +45,8 @@ class Answer:
     """
     Standard output for as long as somebody reads it; what is written after that is lost.
 
-    Nothing that writes has to expect BrokenPipeError, which may strike anywhere: while a board works, at the exit.
+    Nothing that writes has to expect that the pipe breaks or the terminal goes, which may be at any moment: while a
+    board works, at the exit.
 
     :ivar has_reader: whether nobody hung up so far.
     :param hung_up: called once, in the middle of a write.
@@ -59,19 +64,21 @@ class Answer:
         """Write, as a file does."""
         try:
             self._file.write(text)
-        except BrokenPipeError:
-            self._lose()
+        except OSError as reason:
+            self._lose(reason)
         return len(text)
 
     def flush(self) -> None:
         """Write what was kept back."""
         try:
             self._file.flush()
-        except BrokenPipeError:
-            self._lose()
+        except OSError as reason:
+            self._lose(reason)
 
-    def _lose(self) -> None:
+    def _lose(self, reason: OSError) -> None:
         """What the file still keeps back must go somewhere: Python flushes it at the exit."""
+        if reason.errno not in NO_READER:
+            raise reason
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._file.fileno())
         os.close(nowhere)

@@ -4,6 +4,7 @@ Tests for :mod:`piman.control`: usage, exit codes, where text goes.
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,15 @@ class EndTests(SynchronousTestCase):
         self.assertIn("interrupted", stderr)
         self.assertTrue(_has_ended(manager), "the manager of the rack still runs")
 
+    def test_terminal_closed(self) -> None:
+        """SIGHUP, when somebody closes the terminal, ends the rack as Ctrl-C does."""
+        with _start_rack("--directory", str(self.folder)) as process:
+            manager = _manager_of(process)
+            process.send_signal(signal.SIGHUP)
+            _, stderr = process.communicate(timeout=WAIT_SECONDS)
+        self.assertEqual(process.returncode, 130, stderr)
+        self.assertTrue(_has_ended(manager), "the manager of the rack still runs")
+
     def test_killed(self) -> None:
         """SIGKILL leaves no moment to tidy up, and still the manager ends."""
         with _start_rack("--directory", str(self.folder)) as process:
@@ -201,7 +211,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(list(temporary.iterdir()), [])
 
     def test_nobody_reads(self) -> None:
-        """What nobody reads, as with ``piman check | true``, costs status 141 and no word, in whatever pieces it goes."""
+        """What nobody reads, as with ``piman check | true``, costs status 141 and no word, buffered or not."""
         self.folder.mkdir()
         (self.folder / "piman.yaml").write_text(CONFIGURATION)
         for arguments in (["--help"], ["--version"], ["check"]):
