@@ -13,6 +13,8 @@ from twisted.internet.task import Clock
 from piman.simulator.boards import KINDS, Board, board_number
 from piman.simulator.journal import Journal
 from piman.simulator.machine import Machine, Program
+from piman.simulator.pi import MODELS, Pi
+from piman.simulator.plan import places
 from piman.simulator.surroundings import Address, Closed, Datagram, Deliver, Event, Opened, Received
 from piman.wire import tftp
 from piman.wire.dhcp import Message, MessageType, Operation, Option, encode_options
@@ -155,6 +157,15 @@ class BenchNetwork:
         self._block = int(request.options.get("blksize", "512"))
         agreed = {"tsize": str(len(content)), "blksize": str(self._block)}
         return tftp.OptionAcknowledgement({name: agreed[name] for name in request.options}).to_wire()
+
+
+def dark_boards(count: int) -> list[Pi]:
+    """Boards of all models, in turn, without power."""
+    clock = Clock()
+    return [
+        Pi(place.board, clock=clock, network=BenchNetwork(clock), journal=Journal(), random=Random(1))
+        for place in places(count, MODELS, 0.0)
+    ]
 
 
 class Bench:

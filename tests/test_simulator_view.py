@@ -1,89 +1,54 @@
 """
-What the terminal shows.
+What shows a rack while it runs.
 """
 
 from io import StringIO
-from random import Random
 
 from rich.console import Console
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.simulator.journal import Journal, Step
-from piman.simulator.pi import MODELS, Pi
-from piman.simulator.plan import places
-from piman.simulator.view import LiveView, PlainView, counts, table
-from tests.simulator_support import BenchNetwork
+from piman.simulator.journal import Step
+from piman.simulator.pi import Pi
+from piman.simulator.view import LiveView, PlainView
+from tests.simulator_support import dark_boards
+
+ENTER_SECOND_SCREEN, LEAVE_SECOND_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
+"""xterm control sequences, DECSET and DECRST 1049."""
 
 
-def rack(count: int) -> list[Pi]:
-    """Dark boards."""
-    clock = Clock()
-    return [
-        Pi(place.board, clock=clock, network=BenchNetwork(clock), journal=Journal(), random=Random(1))
-        for place in places(count, MODELS, 0.0)
-    ]
-
-
-def shown(pis: list[Pi], rows: int) -> str:
-    """The table as text, without colours."""
-    console = Console(file=StringIO(), width=150)
-    console.print(table(pis, 10.0, rows, "a rack"))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
-
-
-class TableTests(SynchronousTestCase):
+class LiveTests(SynchronousTestCase):
     """The live table."""
 
-    def test_row(self) -> None:
-        """A board shows its name, model, step and how long it has been there."""
-        pis = rack(2)
-        pis[0].journal.enter(Step.LOADING, 3.0)
-        pis[0].journal.files = 7
-        line = next(line for line in shown(pis, 10).splitlines() if "pi1 " in line)
-        for part in ("3B", "loading", "7.0", " 7 "):
-            self.assertIn(part, line)
-
-    def test_counts(self) -> None:
-        """Below it stands how many are where, from dark to up."""
-        pis = rack(3)
-        pis[0].journal.enter(Step.UP, 1.0)
-        self.assertEqual(counts(pis), "2 dark, 1 up")
-        self.assertIn("2 dark, 1 up", shown(pis, 10))
-
-    def test_trouble(self) -> None:
-        """Why a board hangs stands beside it."""
-        pis = rack(1)
-        pis[0].journal.enter(Step.HUNG, 1.0)
-        pis[0].journal.trouble = "no bootcode.bin"
-        self.assertIn("no bootcode.bin", shown(pis, 10))
-
-    def test_too_many(self) -> None:
-        """Of more boards than rows, those are shown that work, and the slowest first."""
-        pis = rack(4)
-        pis[0].journal.enter(Step.UP, 1.0)
-        pis[2].journal.enter(Step.LOADING, 5.0)
-        pis[3].journal.enter(Step.ADDRESS, 2.0)
-        text = shown(pis, 2)
-        self.assertIn("pi3", text)
-        self.assertIn("pi4", text)
-        self.assertNotIn("pi1", text)
+    def view(self) -> tuple[list[Pi], LiveView, StringIO]:
+        """A view of two boards on a terminal."""
+        file, pis = StringIO(), dark_boards(2)
+        return pis, LiveView(pis, Console(file=file, force_terminal=True, width=120, height=30), "a rack"), file
 
     def test_live(self) -> None:
-        """On a terminal the table is drawn over itself and ends as it is."""
-        pis = rack(2)
-        console = Console(file=StringIO(), force_terminal=True, width=120, height=30)
-        view = LiveView(pis, console, "a rack")
+        """It is drawn on the terminal's second screen; what was drawn last stays on the first."""
+        pis, view, file = self.view()
         view.start()
         view.draw(1.0)
         pis[0].journal.enter(Step.UP, 2.0)
         view.changed(pis[0], 2.0)
         view.draw(3.0)
         view.stop()
-        text = console.file.getvalue()  # type: ignore[attr-defined]
-        self.assertIn("dark", text)
-        self.assertIn("up", text)
+        second, first = file.getvalue().split(LEAVE_SECOND_SCREEN)
+        self.assertIn(ENTER_SECOND_SCREEN, second)
+        self.assertIn("0 s: 2 dark", second)
+        self.assertEqual(first.count("2 s: 1 dark, 1 up"), 1)
+
+    def test_stop(self) -> None:
+        """It can be stopped before it began, and twice: the end may come at any moment."""
+        _, view, file = self.view()
+        view.stop()
+        self.assertEqual(file.getvalue(), "")
+        view.start()
+        view.draw(1.0)
+        view.stop()
+        said = file.getvalue()
+        view.stop()
+        self.assertEqual(file.getvalue(), said)
 
 
 class PlainTests(SynchronousTestCase):
@@ -91,7 +56,7 @@ class PlainTests(SynchronousTestCase):
 
     def view(self, count: int) -> tuple[list[Pi], PlainView, StringIO]:
         """A view of so many boards."""
-        file, pis = StringIO(), rack(count)
+        file, pis = StringIO(), dark_boards(count)
         return pis, PlainView(pis, Console(file=file, width=40), "a rack"), file
 
     def test_few(self) -> None:
