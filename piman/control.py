@@ -6,9 +6,12 @@ Standard output carries the answer, standard error the rest.  Exit status: 0 all
 2 usage or configuration, 130 interrupted.
 """
 
-from piman.reactor import install
+from piman.reactor import WrongReactor, install
 
-install()
+try:
+    install()
+except WrongReactor as reason:
+    raise SystemExit(f"piman: {reason}") from None
 
 import signal
 import sys

@@ -104,6 +104,12 @@ class UsageTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
         self.assertIn("twistd -n piman", done.stderr)
 
+    def test_other_reactor(self) -> None:
+        """Another reactor that twistd was told to use is one line with the remedy, no traceback."""
+        done = _twistd("--reactor=poll", "piman-ctl", "check", cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (1, "", 1), done.stderr)
+        self.assertIn("--reactor=asyncio", done.stderr)
+
     def test_unknown_board(self) -> None:
         """A board that is not known is refused with those that are."""
         done = _twistd("piman-ctl", "simulate", "--models", "zx81", cwd=self.folder)
