@@ -158,6 +158,13 @@ class PhaseTests(_Case):
             self.sweep(self.poller(NodeStatus(mac=_mac(2), phase=phase, since=self.clock.seconds())))
         self.assertEqual(self.fleet.asked, [])
 
+    def test_early_before_the_start(self) -> None:
+        """What was seen before this manager is no reason to wait: a node that came up meanwhile is found so at once."""
+        self.clock.advance(100.0)
+        poller = self.poller(NodeStatus(mac=_mac(2), phase=Phase.LOADING, since=99.0))
+        self.sweep(poller)
+        self.assertEqual(self.events.events, [NodeUp(mac=_mac(2), evidence="agent")])
+
     def test_early_for_long(self) -> None:
         """One that seems to load for minutes is asked: a manager that was killed may have missed that it came up."""
         poller = self.poller(NodeStatus(mac=_mac(2), phase=Phase.LOADING, since=self.clock.seconds()))

@@ -25,7 +25,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 
 from piman.fleet.events import NodeRecovered, NodeSilent, NodeUp
 from piman.fleet.interfaces import IEventSink, INodeDirectory
-from piman.fleet.model import MACAddress, Node, Phase
+from piman.fleet.model import MACAddress, Node, NodeStatus, Phase
 from piman.monitor.readings import LARGEST_ANSWER_BYTES, Reading
 
 PATHS = ("/events", "/event/")
@@ -34,7 +34,7 @@ PATHS = ("/events", "/event/")
 EARLY = frozenset({Phase.OFF, Phase.POWERED, Phase.OFFERED, Phase.LEASED, Phase.LOADING})
 """Phases in which no system runs yet.  A node of which nothing is known is asked: it may have been up for weeks."""
 EARLY_SECONDS = 120.0
-"""A node that stays longer in such a phase is asked, too: a manager that was killed may have missed what came after."""
+"""A node that stays longer in such a phase is asked, too: something may have been missed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -150,6 +150,7 @@ class Poller:
         self.readings: dict[MACAddress, tuple[float, Reading]] = {}
         self.listeners: list[Listener] = []
         self._clock = clock
+        self._began = clock.seconds()
         self._nodes = nodes
         self._events = events
         self._agent = agent
@@ -194,8 +195,7 @@ class Poller:
     async def _visit(self, node: Node) -> None:
         status = self._nodes.status(node.mac)
         address = status.address or node.address
-        is_early = status.phase in EARLY and self._clock.seconds() - status.since < EARLY_SECONDS
-        if address is None or is_early:
+        if address is None or self._is_early(status):
             self._memories.pop(node.mac, None)
             return
         asking = Deferred.fromCoroutine(self._ask(node, address))
@@ -208,6 +208,11 @@ class Poller:
             self._answered(node, reading)
 
     # One node
+
+    def _is_early(self, status: NodeStatus) -> bool:
+        """What a manager before this one saw last is no reason not to ask: it was killed, and the node went on."""
+        is_fresh = status.since >= self._began and self._clock.seconds() - status.since < EARLY_SECONDS
+        return is_fresh and status.phase in EARLY
 
     async def _ask(self, node: Node, address: IPv4Address) -> Reading:
         """The path that worked last time first, the other one where that is not found."""
