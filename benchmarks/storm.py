@@ -28,7 +28,7 @@ from twisted.internet.defer import Deferred  # noqa: E402
 from twisted.internet.task import react  # noqa: E402
 
 from piman.simulator.rack import Rack, RackOptions  # noqa: E402
-from piman.simulator.report import Report, as_markdown  # noqa: E402
+from piman.simulator.showing.report import Report, as_markdown  # noqa: E402
 
 RUNS = {"calm": False, "killed": True}
 """Whether the manager is killed half-way."""

@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 from twisted.internet.task import Clock
 
-from piman.simulator.boards import KINDS, Board, board_number
-from piman.simulator.journal import Journal
-from piman.simulator.machine import Machine, Program
+from piman.simulator.booting.boards import KINDS, Board, board_number
+from piman.simulator.booting.journal import Journal
+from piman.simulator.booting.machine import Machine, Program
 from piman.simulator.pi import MODELS, Pi
-from piman.simulator.plan import places
-from piman.simulator.surroundings import Address, Closed, Datagram, Deliver, Event, Opened, Received
+from piman.simulator.running.plan import places
+from piman.simulator.wiring.surroundings import Address, Closed, Datagram, Deliver, Event, Opened, Received
 from piman.wire import tftp
 from piman.wire.dhcp import Message, MessageType, Operation, Option, encode_options
 from piman.wire.pi import boot_menu

@@ -9,9 +9,9 @@ from rich.console import Console
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from piman.simulator.faults import Faults
-from piman.simulator.manager import ManagerFailed
 from piman.simulator.rack import Rack, RackOptions, free_ports, simulate
+from piman.simulator.running.manager import ManagerFailed
+from piman.simulator.wiring.faults import Faults
 
 
 class RackTests(TestCase):

@@ -1,6 +1,7 @@
 """
 A rack of Raspberry Pis that is not there.
 
-Boards as programs without sockets (:mod:`piman.simulator.pi`), a network of real sockets on loopback under them
-(:mod:`piman.simulator.network`), a manager of their own and a live table (:mod:`piman.simulator.rack`).
+:mod:`piman.simulator.pi` is one board from power-on to up: what it does is in ``booting``, what it is plugged into in
+``wiring``.  :mod:`piman.simulator.rack` is a rack of them with a manager of its own, run by ``running`` and shown by
+``showing``.
 """

@@ -2,8 +2,8 @@
 """
 A virtual Raspberry Pi: power on, firmware, kernel, installer, system.
 
-It knows no sockets: what it is plugged into is given to it (:mod:`piman.simulator.surroundings`).  Its card keeps what
-was written when the power goes.
+It knows no sockets: what it is plugged into is given to it (:mod:`piman.simulator.wiring.surroundings`).  Its card
+keeps what was written when the power goes.
 """
 
 from ipaddress import IPv4Address
@@ -11,15 +11,15 @@ from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
-from piman.simulator import dhcp_client
-from piman.simulator.boards import KINDS, Board
-from piman.simulator.card import Card
-from piman.simulator.dhcp_client import Lease, kernel_client, renew, system_client, udhcpc_client
-from piman.simulator.firmware import Hung, Loaded, boot
-from piman.simulator.installer import install
-from piman.simulator.journal import Journal, Step
-from piman.simulator.machine import Machine, Program
-from piman.simulator.surroundings import Network
+from piman.simulator.booting import dhcp_client
+from piman.simulator.booting.boards import KINDS, Board
+from piman.simulator.booting.card import Card
+from piman.simulator.booting.dhcp_client import Lease, kernel_client, renew, system_client, udhcpc_client
+from piman.simulator.booting.firmware import Hung, Loaded, boot
+from piman.simulator.booting.installer import install
+from piman.simulator.booting.journal import Journal, Step
+from piman.simulator.booting.machine import Machine, Program
+from piman.simulator.wiring.surroundings import Network
 
 MODELS: tuple[str, ...] = tuple(KINDS)
 """The boards that can be simulated."""

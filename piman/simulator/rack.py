@@ -24,18 +24,18 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
-from piman.simulator import plan, truth
-from piman.simulator.agents import agents_site
-from piman.simulator.card import Card
-from piman.simulator.faults import Damage, Faults, FaultyNetwork
-from piman.simulator.harness import Harness, PowerCuts
-from piman.simulator.journal import STEPS, Journal, Step
-from piman.simulator.manager import ManagerFailed, ManagerProcess
-from piman.simulator.network import LoopbackNetwork
+from piman.simulator.booting.card import Card
+from piman.simulator.booting.journal import STEPS, Journal, Step
 from piman.simulator.pi import MODELS, Pi
-from piman.simulator.plan import Place, Ports
-from piman.simulator.report import Report, Spread, as_renderable, step_spreads
-from piman.simulator.view import LiveView, PlainView
+from piman.simulator.running import plan, truth
+from piman.simulator.running.agents import agents_site
+from piman.simulator.running.harness import Harness, PowerCuts
+from piman.simulator.running.manager import ManagerFailed, ManagerProcess
+from piman.simulator.running.plan import Place, Ports
+from piman.simulator.showing.report import Report, Spread, as_renderable, step_spreads
+from piman.simulator.showing.view import LiveView, PlainView
+from piman.simulator.wiring.faults import Damage, Faults, FaultyNetwork
+from piman.simulator.wiring.network import LoopbackNetwork
 
 DRAW_SECONDS = 0.25
 DESCRIPTORS = 65_536

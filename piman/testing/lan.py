@@ -4,7 +4,7 @@ A local network in virtual time: virtual boards on one side, real services on th
 
 Services get a :class:`piman.testing.virtual_host.VirtualHost` for their reactor; boards a
 :class:`piman.testing.virtual_board.BoardNetwork` for their cable.  Whatever is sent arrives a little later, in order;
-faults are for :class:`piman.simulator.faults.FaultyNetwork`.
+faults are for :class:`piman.simulator.wiring.faults.FaultyNetwork`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from twisted.internet.task import Clock
 
-from piman.simulator.surroundings import Address
+from piman.simulator.wiring.surroundings import Address
 from piman.wire.dhcp import CLIENT_PORT
 
 LATENCY_SECONDS = 0.0002

@@ -33,12 +33,12 @@ from piman.fleet.model import Intent, MACAddress, Node
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.pool import Pool
 from piman.hello import HelloSettings, hello_service
-from piman.simulator import plan
-from piman.simulator.boards import KINDS, Board, board_number
-from piman.simulator.faults import Damage, Faults, FaultyNetwork
-from piman.simulator.harness import Harness, PowerCuts
-from piman.simulator.journal import Journal
+from piman.simulator.booting.boards import KINDS, Board, board_number
+from piman.simulator.booting.journal import Journal
 from piman.simulator.pi import MODELS, Pi
+from piman.simulator.running import plan
+from piman.simulator.running.harness import Harness, PowerCuts
+from piman.simulator.wiring.faults import Damage, Faults, FaultyNetwork
 from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours
 from piman.testing.lan import VirtualLAN
 from piman.testing.virtual_board import BoardNetwork

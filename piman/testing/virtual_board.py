@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from twisted.internet.address import IPv4Address as HostAddress
 
-from piman.simulator.surroundings import Address, Closed, Datagram, Deliver, Opened, Received, Socket, Stream
+from piman.simulator.wiring.surroundings import Address, Closed, Datagram, Deliver, Opened, Received, Socket, Stream
 from piman.testing.lan import UNBOUND, VirtualLAN
 from piman.testing.virtual_host import ServerTransport, VirtualHost
 from piman.wire.dhcp import CLIENT_PORT

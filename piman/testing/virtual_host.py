@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from piman.boot.streams import IFileTransport
-from piman.simulator.surroundings import Address
+from piman.simulator.wiring.surroundings import Address
 from piman.testing.lan import LATENCY_SECONDS, VirtualLAN
 
 FREE_PORTS = range(40_000, 50_000)

@@ -16,8 +16,8 @@ from piman.fleet.events import (
     NodeUp,
 )
 from piman.fleet.model import IntentState, MACAddress, Phase, Stage
-from piman.simulator.card import Card
-from piman.simulator.journal import Step
+from piman.simulator.booting.card import Card
+from piman.simulator.booting.journal import Step
 from piman.simulator.pi import MODELS
 from tests.scenario.support import ScenarioTestCase, stages
 

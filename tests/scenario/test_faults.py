@@ -10,10 +10,10 @@ from twisted.internet.protocol import DatagramProtocol
 
 from piman.fleet.events import FormatOrdered, Installed, OtherServerChosen
 from piman.fleet.model import Stage
-from piman.simulator.faults import Faults
-from piman.simulator.harness import PowerCuts
-from piman.simulator.journal import STEPS, Step
+from piman.simulator.booting.journal import STEPS, Step
 from piman.simulator.pi import MODELS
+from piman.simulator.running.harness import PowerCuts
+from piman.simulator.wiring.faults import Faults
 from piman.testing.virtual_host import VirtualHost
 from piman.wire.dhcp import Message, MessageType, Operation, Option, encode_options
 from tests.scenario.support import ScenarioTestCase

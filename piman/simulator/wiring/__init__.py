@@ -1,0 +1,3 @@
+"""
+What a virtual board is plugged into: the interface (``surroundings``), loopback sockets under it, faults on the line.
+"""
