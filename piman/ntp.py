@@ -22,6 +22,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from piman.fleet.throttle import Throttle
 from piman.host.clock import (
     NOTHING_KNOWN,
     UNKNOWN_ERROR_SECONDS,
@@ -183,7 +184,11 @@ class RateLimiter:
 
 
 class NTPProtocol(DatagramProtocol):
-    """Answers clients from the source that it was given last; until then, that nothing is known."""
+    """
+    Answers clients from the source that it was given last; until then, that nothing is known.
+
+    :ivar malformed: datagrams that were no requests of a client.
+    """
 
     _log = Logger()
     noisy = False
@@ -191,6 +196,8 @@ class NTPProtocol(DatagramProtocol):
     def __init__(self, clock: IReactorTime, limiter: RateLimiter) -> None:
         self._clock = clock
         self._limiter = limiter
+        self._logged = Throttle(clock, 1.0)
+        self.malformed = 0
         self.set_source(NOTHING_KNOWN)
 
     def set_source(self, source: ClockSource) -> None:
@@ -206,7 +213,7 @@ class NTPProtocol(DatagramProtocol):
         try:
             request = Request.from_wire(data)
         except MalformedDatagram as reason:
-            self._log.debug("ignored {address}: {reason}", address=address, reason=reason)
+            self._ignored(address, reason)
             return
         verdict = self._limiter.judge(address[0], arrival.received)
         if verdict is Verdict.ANSWER:
@@ -214,6 +221,12 @@ class NTPProtocol(DatagramProtocol):
             self._send(self._template.fill(request, received, timestamp(self._clock.seconds())), address, arrival)
         elif verdict is Verdict.KISS:
             self._send(kiss(request).to_wire(), address, arrival)
+
+    def _ignored(self, address: Address, reason: MalformedDatagram) -> None:
+        """Count it; a line for the maintainer once a second: a flood must not cost more than its packets."""
+        self.malformed += 1
+        if self._logged.passes("malformed"):
+            self._log.debug("ignored {address}: {reason}", address=address, reason=reason)
 
     def _send(self, reply: bytes, address: Address, arrival: Arrival) -> None:
         """From the address that was asked: clients take no answer from another one."""

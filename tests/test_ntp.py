@@ -212,6 +212,21 @@ class ProtocolTests(SynchronousTestCase):
             self.protocol.datagramReceived(bytes([4 << 3 | mode]) + captures.CHRONYD_REQUEST[1:], CLIENT)
         self.assertEqual(self.transport.written, [])
 
+    def test_flood(self) -> None:
+        """Malformed datagrams are counted one by one and logged once a second."""
+        said: list[object] = []
+
+        def hear(event: object) -> None:
+            said.append(event)
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        for _ in range(3):
+            for _ in range(100):
+                self.protocol.datagramReceived(b"nonsense", CLIENT)
+            self.clock.advance(1)
+        self.assertEqual((self.protocol.malformed, len(said)), (300, 3))
+
     def test_own_reply(self) -> None:
         """Our own answer, sent back to us, is not answered: a reply and a kiss alike."""
         self.protocol.datagramReceived(respond(Request(4, 6, 1), SOURCE, NOW, NOW).to_wire(), CLIENT)
