@@ -1,18 +1,18 @@
 """
-What every address book promises.
-
-The lease table runs :class:`AddressBookMixin` in its own tests: how it comes by a binding is its own business.
+What every address book promises: the lease table and its fake alike.
 """
 
 from ipaddress import IPv4Address
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import IAddressBook
-from piman.fleet.model import MACAddress
-from piman.testing.fakes import MemoryAddressBook
+from piman.fleet.leases import LeaseTable
+from piman.fleet.model import MACAddress, Node, Stage
+from piman.testing.fakes import MemoryAddressBook, MemoryDirectory
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC
 
 
@@ -53,3 +53,26 @@ class MemoryAddressBookTests(AddressBookMixin, SynchronousTestCase):
     def make(self, bindings: dict[IPv4Address, MACAddress]) -> Any:
         """A fake."""
         return MemoryAddressBook(bindings)
+
+
+class LeaseTableTests(AddressBookMixin, SynchronousTestCase):
+    """The real thing keeps the contract."""
+
+    def make(self, bindings: dict[IPv4Address, MACAddress]) -> Any:
+        """A table in which boards were bound."""
+        table = LeaseTable(Clock(), nodes=MemoryDirectory())
+        for address, mac in bindings.items():
+            table.bind(mac, address, stage=Stage.OS)
+        return table
+
+
+class OfferedTests(AddressBookMixin, SynchronousTestCase):
+    """Addresses that were only offered belong to their boards as well."""
+
+    def make(self, bindings: dict[IPv4Address, MACAddress]) -> Any:
+        """A table that made offers of reservations."""
+        nodes = [Node(mac=mac, address=address) for address, mac in bindings.items()]
+        table = LeaseTable(Clock(), nodes=MemoryDirectory(nodes))
+        for mac in bindings.values():
+            table.offer(mac)
+        return table
