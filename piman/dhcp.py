@@ -39,10 +39,11 @@ from piman.addressing.decisions import (
     screen,
 )
 from piman.addressing.events import DHCPEvents
+from piman.addressing.probing import PoolProber, Prober
 from piman.addressing.replies import Replies
 from piman.addressing.sender import DHCPSender, Link
 from piman.fleet.interfaces import IEventSink, ILeaseStore, INodeDirectory
-from piman.fleet.lease_writer import LeaseWriter, PoolProber, Probe
+from piman.fleet.lease_writer import LeaseWriter
 from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress, Stage
 from piman.fleet.throttle import Throttle
@@ -88,7 +89,6 @@ class DHCPProtocol(DatagramProtocol):
         events: IEventSink,
         sender: DHCPSender,
     ) -> None:
-        self.settings = settings
         self.interface_index = 0
         self.silences: Counter[Reason] = Counter()
         self.malformed = 0
@@ -97,8 +97,8 @@ class DHCPProtocol(DatagramProtocol):
         self._leases = leases
         self._writer = writer
         self._sender = sender
-        self._replies = Replies(settings)
         self._events = DHCPEvents(clock, events, settings)
+        self.reconfigure(settings)
         self._logged = Throttle(clock, 1.0)
         self._handlers: dict[MessageType | None, Callable[[_Request], Reason | None]] = {
             None: self._offered,
@@ -108,6 +108,11 @@ class DHCPProtocol(DatagramProtocol):
             MessageType.RELEASE: self._released,
             MessageType.INFORM: self._informed,
         }
+
+    def reconfigure(self, settings: DHCPSettings) -> None:
+        """Answer by these settings from now on; server address and port must be the old ones."""
+        self.settings = settings
+        self._replies = Replies(settings)
 
     # In
 
@@ -161,8 +166,7 @@ class DHCPProtocol(DatagramProtocol):
         claim = self._leases.offer(client.mac, named_address(message), restarted=client.stage.is_firmware)
         answer = respond(message, client, claim, self.settings)
         if isinstance(answer, Silence):
-            pool = self._leases.pool
-            self._events.not_offered(client, claim, pool.name if pool else "no pool")
+            self._events.not_offered(client, claim, self._leases.pool)
             return answer.reason
         assert answer.address is not None
         if is_bootp or client.stage is Stage.ROM:  # it will not ask: this is the lease
@@ -288,7 +292,7 @@ class DHCPService(Service):
         *,
         sender: DHCPSender,
         writer: LeaseWriter,
-        prober: PoolProber | None,
+        prober: PoolProber,
         interface: str | None,
     ) -> None:
         self.protocol = protocol
@@ -320,6 +324,7 @@ class DHCPService(Service):
             self.protocol.interface_index = _index_of(self._interface)
         self.port.privilegedStartService()
         self._open_link()
+        self._prober.open()
 
     def _open_link(self) -> None:
         if self._link is None:
@@ -335,19 +340,20 @@ class DHCPService(Service):
         super().startService()
         self._prepare()
         self._writer.load()
+        self._prober.start(remembers_nothing=self._writer.remembers_nothing)
         self.port.startService()
         self._loop.start(HOUSEKEEPING_SECONDS)
 
     def _keep_house(self) -> None:
         try:
             self._writer.save_changes()
-            if self._prober:
-                self._prober.look()
+            self._prober.look()
         except Exception:
             self._log.failure("the housekeeping of the leases failed")
 
     async def _stop(self) -> None:
         await maybeDeferred(self.port.stopService)
+        self._prober.stop()
         if self._link:
             self._link.close()
         await self._writer.save_changes()
@@ -371,7 +377,7 @@ def dhcp_service(
     events: IEventSink,
     link: Link | None = None,
     interface: str | None = None,
-    probe: Probe | None = None,
+    prober: Prober | None = None,
     plain: bool | None = None,
 ) -> DHCPService:
     """
@@ -382,7 +388,7 @@ def dhcp_service(
 
     :param link: sends frames to boards without an address; opened while we may. None: they get broadcasts.
     :param interface: only datagrams that come in here count, and those of relays.
-    :param probe: tells whether somebody has an address of the pool.
+    :param prober: asks who has an address of the pool; opened while we may. None: addresses are given unseen.
     :param plain: as in :func:`piman.udp.udp_service`.
     """
     leases.terms = attrs.evolve(leases.terms, lease_seconds=settings.lease_seconds)
@@ -391,6 +397,6 @@ def dhcp_service(
     protocol = DHCPProtocol(
         reactor, settings=settings, nodes=nodes, leases=leases, writer=writer, sender=sender, events=events
     )
-    prober = PoolProber(reactor, leases=leases, probe=probe) if probe else None
+    pool_prober = PoolProber(reactor, leases=leases, prober=prober, events=events)
     port = udp_service(reactor, settings.port, protocol, packet_info=True, broadcast=True, plain=plain)
-    return DHCPService(reactor, protocol, port, sender=sender, writer=writer, prober=prober, interface=interface)
+    return DHCPService(reactor, protocol, port, sender=sender, writer=writer, prober=pool_prober, interface=interface)

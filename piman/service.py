@@ -43,6 +43,7 @@ from piman.fleet.nodes import NodeRegistry
 from piman.fleet.pool import Pool
 from piman.fleet.store import StateStore
 from piman.hello import HelloSettings, hello_service
+from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
@@ -137,6 +138,7 @@ class Manager:
             store=self.state,
             events=self.events,
             link=LinkLayerSender(config.interface),
+            prober=ARPProber(reactor, ARPSocket(config.interface)),
             interface=config.interface,
         )
         self.monitor = poller_service(

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.addressing.decisions import (
@@ -490,6 +490,27 @@ class FakeLink:
         if self.works:
             self.frames.append((destination_mac, source, destination, payload))
         return self.works
+
+
+class FakeProber:
+    """Answers when told."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.asked: dict[IPv4Address, Deferred[MACAddress | None]] = {}
+
+    def open(self) -> None:
+        """Take the socket."""
+        self.is_open = True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.is_open = False
+
+    def ask(self, address: IPv4Address) -> "Deferred[MACAddress | None]":
+        """Note the question."""
+        self.asked[address] = Deferred()
+        return self.asked[address]
 
 
 class ServerCase(SynchronousTestCase):
@@ -979,11 +1000,15 @@ class ServiceTests(SynchronousTestCase):
         """The service on a plain port."""
         return dhcp_service(
             self.reactor,
-            settings=attrs.evolve(SETTINGS, lease_seconds=changes.pop("lease_seconds", 600)),
+            settings=attrs.evolve(
+                SETTINGS,
+                lease_seconds=changes.pop("lease_seconds", 600),
+                unknown_hosts=changes.pop("unknown_hosts", "deny"),
+            ),
             nodes=self.nodes,
             leases=self.table,
             store=self.store,
-            events=CapturedEvents(),
+            events=changes.pop("events", CapturedEvents()),
             plain=True,
             **changes,
         )
@@ -1043,16 +1068,43 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.store.leases[ip(13)].expires, START + HOUSEKEEPING_SECONDS + 1000)
 
     def test_probe(self) -> None:
-        """The pool is probed from the start; a probe that raises harms nothing."""
-        asked: list[IPv4Address] = []
+        """The pool is looked at from the start until the stop; the socket is taken while we may and let go."""
+        prober = FakeProber()
+        service = self.service(prober=prober)
+        service.privilegedStartService()
+        self.assertTrue(prober.is_open)
+        service.startService()
+        self.assertEqual(list(prober.asked), [ip(100), ip(101)])
+        self.successResultOf(service.stopService())
+        self.assertEqual((prober.is_open, self.reactor.getDelayedCalls()), (False, []))
 
-        def probe(address: IPv4Address) -> Any:
-            asked.append(address)
-            raise OSError("no such device")
-
-        service = self.service(probe=probe)
+    def test_lost_memory(self) -> None:
+        """With a new store only addresses found silent are offered, and until then no pool is said to be exhausted."""
+        prober = FakeProber()
+        self.store = MemoryLeaseStore()
+        events = CapturedEvents()
+        service = self.service(prober=prober, events=events, unknown_hosts="allow")
         service.privilegedStartService()
         service.startService()
-        self.assertEqual(asked, [ip(100), ip(101)])
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        (port,) = self.reactor.ports
+        asking = message(MessageType.DISCOVER, mac=PC).to_wire()
+        port.protocol.datagramReceived(asking, DIRECT)
+        self.assertEqual((port.written, events.events), ([], []))
+        prober.asked[ip(100)].callback(PI)
+        prober.asked[ip(101)].callback(None)
+        port.protocol.datagramReceived(asking, DIRECT)
+        self.assertEqual(Message.from_wire(port.written[0][0]).yiaddr, ip(101))
+        self.successResultOf(service.stopService())
+
+    def test_reconfigured(self) -> None:
+        """New settings are in the very next answer."""
+        service = self.service()
+        service.privilegedStartService()
+        service.startService()
+        changed = attrs.evolve(service.protocol.settings, router=ip(2), lease_seconds=900)
+        service.protocol.reconfigure(changed)
+        (port,) = self.reactor.ports
+        port.protocol.datagramReceived(renewing(ip(13)).to_wire(), (str(ip(13)), 68))
+        reply = Message.from_wire(port.written[0][0])
+        self.assertEqual((reply.option(Option.ROUTER), reply.option(Option.LEASE_SECONDS)), ((ip(2),), 900))
         self.successResultOf(service.stopService())

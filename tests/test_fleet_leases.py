@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import IAddressBook, StoreFailed
-from piman.fleet.lease_writer import PROBED_ADDRESSES, LeaseWriter, PoolProber
+from piman.fleet.lease_writer import LeaseWriter
 from piman.fleet.leases import Claim, LeaseTable, LeaseTerms, Standing
 from piman.fleet.model import Lease, LeaseState, MACAddress, Node, Stage
 from piman.fleet.pool import PROBED_SECONDS, Pool
@@ -448,67 +448,178 @@ class RestoreTests(TableCase):
 
 
 class ProbeTests(TableCase):
-    """Looking at addresses before they are needed."""
+    """What probes of the pool tell."""
 
     def setUp(self) -> None:
-        """A link on which .100 is occupied and which answers when told."""
+        """Somebody looks at addresses."""
         super().setUp()
-        self.asked: list[tuple[IPv4Address, Deferred[bool]]] = []
-        self.prober = PoolProber(self.clock, leases=self.table, probe=self.ask)
+        self.table.expect_probes(doubt_all=False)
 
-    def ask(self, address: IPv4Address) -> "Deferred[bool]":
-        """Note the question."""
-        answer: Deferred[bool] = Deferred()
-        self.asked.append((address, answer))
-        return answer
+    def test_silent_first(self) -> None:
+        """Addresses that were found silent are given before others."""
+        self.assertEqual(self.table.to_probe(3), [ip(100), ip(101), ip(102)])
+        self.table.silent(ip(102))
+        self.assertEqual([self.offered(A), self.offered(B)], [ip(102), ip(100)])
 
-    def test_probed_first(self) -> None:
-        """Silent addresses are given first, occupied ones not at all, and nobody waits for an answer."""
-        self.prober.look()
-        self.assertEqual([address for address, _ in self.asked], [ip(100), ip(101), ip(102)])
-        self.assertEqual(self.offered(A), ip(100))
-        self.asked[2][1].callback(False)
-        self.assertEqual(self.offered(B), ip(102))
-        self.asked[1][1].callback(True)
-        self.assertNotEqual(self.offered(C, ip(101)), ip(101))
-
-    def test_asked_once(self) -> None:
-        """An address is not asked for again while its answer is awaited or fresh."""
-        self.prober.look()
-        self.prober.look()
-        self.assertEqual(len(self.asked), 3)
-        for _, answer in self.asked:
-            answer.callback(False)
-        self.prober.look()
-        self.assertEqual(len(self.asked), 3)
+    def test_enough(self) -> None:
+        """Only as many are looked at as are missing; a probe says nothing any more after ten minutes."""
+        self.table.silent(ip(100))
+        self.assertEqual((self.table.to_probe(2), self.table.to_probe(1)), ([ip(101)], []))
         self.clock.advance(PROBED_SECONDS + 1)
-        self.prober.look()
-        self.assertEqual(len(self.asked), 6)
+        self.assertEqual(self.table.to_probe(2), [ip(101), ip(102)])
 
-    def test_failure(self) -> None:
-        """A probe that fails is logged, and the address is asked for again."""
-        self.prober.look()
-        self.asked[0][1].errback(OSError("no such device"))
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
-        self.prober.look()
-        self.assertEqual([address for address, _ in self.asked[3:]], [ip(100)])
-
-    def test_without_memory(self) -> None:
+    def test_doubt_all(self) -> None:
         """A manager that has lost its memory gives only addresses that were found silent."""
-        self.pool.only_probed = True
+        self.table.expect_probes(doubt_all=True)
         self.assertIs(self.offered(A), None)
         self.assertIs(self.offered(A, ip(101)), None)
         self.assertEqual(self.standing(A, 101, selecting=True), Standing.WRONG)
-        self.pool.to_probe(self.clock.seconds(), 3)
-        self.pool.probed(ip(101), self.clock.seconds())
+        self.table.silent(ip(101))
         self.assertEqual(self.offered(A), ip(101))
         self.assertEqual(self.standing(A, 101, selecting=True), Standing.MINE)
 
-    def test_bounded(self) -> None:
-        """Of a large pool only so many addresses are looked at as will be wanted soon."""
-        self.table.pool = Pool(IPv4Address("10.0.0.1"), IPv4Address("10.0.4.0"))
-        self.prober.look()
-        self.assertEqual(len(self.asked), PROBED_ADDRESSES)
+    def test_doubted_once(self) -> None:
+        """An address that was looked at once is as any other: it is given again after its lease, and looked at late."""
+        self.table.expect_probes(doubt_all=True)
+        for last in (100, 101, 102):
+            self.table.silent(ip(last))
+        self.lease(A)
+        self.table.release(A, ip(100))
+        self.clock.advance(PROBED_SECONDS + 1)
+        self.assertEqual({self.offered(mac) for mac in (B, C, D)}, {ip(100), ip(101), ip(102)})
+
+    def test_without_probes(self) -> None:
+        """Where nobody looks no address is ever in doubt."""
+        table = LeaseTable(self.clock, nodes=self.nodes, pool=Pool(ip(100), ip(102)))
+        table.replace_pool(Pool(ip(101), ip(103)))
+        table.restore([Lease(address=ip(101), mac=B, state=LeaseState.OCCUPIED, expires=START)])
+        self.assertEqual([table.offer(mac).address for mac in (A, C, D)], [ip(102), ip(103), ip(101)])
+
+    def test_occupied(self) -> None:
+        """An address on which somebody answers is nobody else's for an hour, and then looked at before it is given."""
+        self.assertTrue(self.table.occupied(ip(100), D))
+        self.assertEqual([self.offered(A, ip(100)), self.lease(A), self.lease(B)], [ip(101), ip(101), ip(102)])
+        self.assertIs(self.offered(C), None)
+        self.clock.advance(3599)
+        self.assertNotIn(ip(100), self.table.to_probe(3))
+        self.clock.advance(1)
+        self.lease(A)
+        self.lease(B)
+        self.assertIs(self.offered(C, ip(100)), None)
+        self.assertEqual(self.table.to_probe(1), [ip(100)])
+        self.table.silent(ip(100))
+        self.assertEqual(self.offered(C), ip(100))
+
+    def test_survives(self) -> None:
+        """Who was seen on which address goes to the store and comes back from it."""
+        self.table.occupied(ip(100), D)
+        changes = self.table.take_changes()
+        again = LeaseTable(self.clock, nodes=self.nodes, pool=Pool(ip(100), ip(101)))
+        again.restore(changes)
+        self.assertEqual([again.offer(A, ip(100)).address, again.offer(D).address], [ip(101), ip(100)])
+
+    def test_board_that_we_forgot(self) -> None:
+        """A board that was found on its address may have it: when it asks for one, and when it renews."""
+        self.table.expect_probes(doubt_all=True)
+        self.assertEqual(self.standing(A, 101), Standing.UNKNOWN)
+        self.table.occupied(ip(101), A)
+        self.assertEqual((self.standing(A, 101), self.standing(B, 101)), (Standing.MINE, Standing.UNKNOWN))
+        self.assertEqual(self.lease(A), ip(101))
+        self.assertEqual(self.table.holder_of(ip(101)), A)
+
+    def test_no_news(self) -> None:
+        """A board that answers on an address that it was offered, leased or reserved is no news; no lease is ended."""
+        self.nodes.replace(Node(mac=D, address=ip(102)))
+        self.offered(A)
+        self.lease(B)
+        told = [self.table.occupied(ip(last), mac) for last, mac in ((100, A), (101, B), (101, C), (102, D), (99, D))]
+        self.assertEqual(told, [False] * 5)
+        self.assertEqual((self.table.holder_of(ip(100)), self.table.holder_of(ip(101))), (A, B))
+
+    def test_offered_meanwhile(self) -> None:
+        """When somebody else answers on an address that was only offered, the offer is withdrawn."""
+        self.offered(A)
+        self.assertTrue(self.table.occupied(ip(100), D))
+        self.assertEqual(self.standing(A, 100, selecting=True), Standing.WRONG)
+        self.assertEqual(self.offered(A), ip(101))
+
+    def test_reserved(self) -> None:
+        """Reserved addresses are set aside and not looked at, until they are reserved no more."""
+        self.nodes.replace(Node(mac=D, address=ip(100)))
+        self.table.expect_probes(doubt_all=True)
+        self.assertEqual(self.table.to_probe(3), [ip(101), ip(102)])
+        self.nodes.replace()
+        self.table.nodes_changed()
+        self.assertEqual(self.table.to_probe(3), [ip(101), ip(102), ip(100)])
+        self.assertIs(self.offered(A, ip(100)), None)
+
+    def test_declined(self) -> None:
+        """A declined address is looked at before it is given again."""
+        self.lease(A)
+        self.table.decline(A, ip(100))
+        self.clock.advance(3600)
+        self.assertEqual(self.table.to_probe(1), [ip(100)])
+        self.assertEqual([self.lease(B), self.lease(C), self.offered(D)], [ip(101), ip(102), None])
+
+
+class ReplacePoolTests(TableCase):
+    """The operator's pool becomes another one."""
+
+    def test_new_addresses(self) -> None:
+        """Addresses that joined are given, addresses that left are not."""
+        self.table.replace_pool(Pool(ip(102), ip(104), excluded=frozenset({ip(103)})))
+        self.assertEqual([self.lease(A), self.lease(B), self.offered(C)], [ip(102), ip(104), None])
+
+    def test_leases_run_out(self) -> None:
+        """A lease outside of the new pool stands until it expires, and is not renewed."""
+        self.lease(A)
+        self.table.replace_pool(Pool(ip(101), ip(102)))
+        self.assertEqual((self.table.holder_of(ip(100)), self.standing(A, 100)), (A, Standing.WRONG))
+        self.assertEqual(self.lease(A), ip(101))
+        self.assertEqual(self.table.holder_of(ip(100)), None)
+
+    def test_leases_inside(self) -> None:
+        """A lease inside both pools is renewed, and nobody else gets its address."""
+        self.lease(A)
+        self.table.replace_pool(Pool(ip(100), ip(101)))
+        self.assertEqual((self.standing(A, 100), self.lease(B), self.offered(C)), (Standing.MINE, ip(101), None))
+
+    def test_offers(self) -> None:
+        """An offer inside of the new pool stands, one outside is no right any more and is offered to nobody else."""
+        self.assertEqual([self.offered(A), self.offered(B)], [ip(100), ip(101)])
+        self.table.replace_pool(Pool(ip(101), ip(101)))
+        self.assertEqual(self.standing(A, 100, selecting=True), Standing.WRONG)
+        self.assertEqual(self.standing(B, 101, selecting=True), Standing.MINE)
+        self.lease(B)
+        self.assertIs(self.offered(C), None)
+
+    def test_no_pool(self) -> None:
+        """Without a pool there is nothing to give, and with a new one there is again."""
+        self.lease(A)
+        self.table.replace_pool(None)
+        self.assertIs(self.offered(B), None)
+        self.table.replace_pool(Pool(ip(100), ip(101)))
+        self.assertEqual((self.lease(B), self.offered(C)), (ip(101), None))
+
+    def test_doubts(self) -> None:
+        """With probes, what joins is looked at first; what was known stays known."""
+        self.table.expect_probes(doubt_all=True)
+        self.table.silent(ip(101))
+        self.table.replace_pool(Pool(ip(101), ip(103)))
+        self.assertEqual([self.lease(A), self.offered(B)], [ip(101), None])
+        self.assertEqual(self.table.to_probe(3), [ip(102), ip(103)])
+
+    def test_returning(self) -> None:
+        """An address that left the pool and joins it again is looked at, also by its last board."""
+        self.lease(A)
+        self.table.expect_probes(doubt_all=False)
+        self.table.replace_pool(None)
+        self.table.release(A, ip(100))
+        self.table.replace_pool(Pool(ip(100), ip(100)))
+        self.assertIs(self.offered(A), None)
+        self.assertEqual(self.table.to_probe(1), [ip(100)])
+        self.table.silent(ip(100))
+        self.assertEqual(self.offered(A), ip(100))
 
 
 class WriterTests(TableCase):
@@ -714,6 +825,25 @@ class LeaseMachine(RuleBasedStateMachine):
         self.nodes.replace(*(Node(mac=mac, address=address) for mac, address in rows))
         self.table.nodes_changed()
 
+    @rule(first=st.sampled_from((100, 101)), last=st.sampled_from((101, 102)))
+    def repool(self, first: int, last: int) -> None:
+        """The operator makes the pool another one."""
+        self.table.replace_pool(Pool(ip(first), ip(last)))
+
+    @rule()
+    def begin_to_probe(self) -> None:
+        """Every address is in doubt."""
+        self.table.expect_probes(doubt_all=True)
+
+    @rule(address=places, mac=st.none() | boards)
+    def probe(self, address: IPv4Address, mac: MACAddress | None) -> None:
+        """An address was looked at."""
+        self.table.to_probe(2)
+        if mac is None:
+            self.table.silent(address)
+        else:
+            self.table.occupied(address, mac)
+
     @rule()
     def restart(self) -> None:
         """The manager is killed and starts again with what is on disk."""
@@ -732,8 +862,11 @@ class LeaseMachine(RuleBasedStateMachine):
         """Every address of the pool lies in one place of it, or is out on an offer."""
         pool = self.table.pool
         assert pool is not None
-        places = [pool._free, pool._probed, pool._timed, pool._aside, self.table._holds]
+        places = [pool._free, pool._probed, pool._doubted, pool._timed, pool._aside, self.table._holds]
         for address in ADDRESSES[2:]:
+            if address not in pool:
+                assert not any(address in place for place in places[:-1]), f"{address}"
+                continue
             assert sum(address in place for place in places) == 1, f"{address}"
 
 

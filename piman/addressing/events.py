@@ -13,6 +13,7 @@ from piman.fleet import events
 from piman.fleet.interfaces import IEventSink
 from piman.fleet.leases import Claim, Standing
 from piman.fleet.model import Lease, MACAddress
+from piman.fleet.pool import Pool
 from piman.fleet.throttle import Throttle
 from piman.wire.dhcp import Message, MessageType
 
@@ -43,13 +44,13 @@ class DHCPEvents:
         """An OFFER left."""
         self._emit(events.AddressOffered(address=address, **_board(client)))
 
-    def not_offered(self, client: Client, claim: Claim, pool: str) -> None:
-        """There was no address to offer."""
+    def not_offered(self, client: Client, claim: Claim, pool: Pool | None) -> None:
+        """There was no address to offer; a pool that is still being looked at is not exhausted."""
         if claim.standing is Standing.HELD and claim.address and claim.holder:
             if self._repeated.passes((client.mac, claim.holder)):
                 self._emit(events.AddressHeld(mac=client.mac, address=claim.address, holder=claim.holder))
-        elif claim.standing is Standing.NONE and self._repeated.passes(client.mac):
-            self._emit(events.PoolExhausted(mac=client.mac, pool=pool))
+        elif claim.standing is Standing.NONE and not (pool and pool.has_doubts) and self._repeated.passes(client.mac):
+            self._emit(events.PoolExhausted(mac=client.mac, pool=pool.name if pool else "no pool"))
 
     def acknowledged(self, message: Message, client: Client, lease: Lease) -> None:
         """An ACK left."""

@@ -148,6 +148,14 @@ class PoolExhausted(Event):
 
 
 @attrs.frozen(kw_only=True)
+class AddressOccupied(Event):
+    """Somebody without a lease answers on an address of the pool: nobody else is given it for an hour."""
+
+    address: IPv4Address
+    holder: MACAddress
+
+
+@attrs.frozen(kw_only=True)
 class OtherServerChosen(Event):
     """The client's REQUEST names another DHCP server."""
 

@@ -1,10 +1,9 @@
 # -*- test-case-name: tests.test_fleet_leases -*-
 """
-From the table to the store and only then to the board, and the looking after the pool that nobody waits for.
+From the table to the store, and only then to the board.
 """
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -15,12 +14,6 @@ from piman.fleet.interfaces import ILeaseStore
 from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress
 from piman.fleet.throttle import Throttle
-
-PROBED_ADDRESSES = 64
-"""How many addresses of the pool are known to be silent before anybody wants one."""
-
-Probe = Callable[[IPv4Address], "Deferred[bool]"]
-"""Asks the link whether somebody has an address (ARP); fires with whether somebody answered."""
 
 
 class LeaseWriter:
@@ -37,6 +30,11 @@ class LeaseWriter:
         self._store = store
         self._logged = Throttle(clock, 1.0)
         self._writing: dict[MACAddress, Callable[[], None] | None] = {}
+
+    @property
+    def remembers_nothing(self) -> bool:
+        """Whether the store is new: boards may use addresses of which we know nothing."""
+        return bool(self._store.is_new)
 
     def load(self) -> None:
         """Give the table what the store remembers."""
@@ -87,39 +85,3 @@ class LeaseWriter:
         following = self._writing.pop(mac)
         if following:
             following()
-
-
-class PoolProber:
-    """Looks at addresses of the pool before anybody wants them, so that no answer waits for the looking."""
-
-    _log = Logger()
-
-    def __init__(self, clock: IReactorTime, *, leases: LeaseTable, probe: Probe) -> None:
-        self._clock = clock
-        self._leases = leases
-        self._probe = probe
-        self._looking: set[IPv4Address] = set()
-
-    def look(self) -> None:
-        """Begin to look at as many addresses as are missing."""
-        pool = self._leases.pool
-        if pool is None:
-            return
-        for address in pool.to_probe(self._clock.seconds(), PROBED_ADDRESSES):
-            if address not in self._looking:
-                self._looking.add(address)
-                seen = maybeDeferred(self._probe, address)
-                seen.addCallback(self._seen, address)
-                seen.addErrback(lambda failure: self._log.failure("a probe failed", failure))
-                seen.addBoth(self._looked, address)
-
-    def _looked(self, ignored: object, address: IPv4Address) -> None:
-        self._looking.discard(address)
-
-    def _seen(self, is_occupied: bool, address: IPv4Address) -> None:
-        pool = self._leases.pool
-        if is_occupied:
-            self._leases.occupied(address)
-            self._log.warn("{address} is in the pool, but somebody has it already", address=str(address))
-        elif pool is not None:
-            pool.probed(address, self._clock.seconds())

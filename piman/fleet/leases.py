@@ -26,8 +26,9 @@ from piman.fleet.pool import Pool
 _LIVE = (LeaseState.OFFERED, LeaseState.BOUND)
 TOUCH_SECONDS = 60.0
 """Less is not worth a write to the store."""
-NOBODY = MACAddress(bytes(6))
-"""Holds an address on which a probe was answered."""
+_KEPT = (LeaseState.DECLINED, LeaseState.OCCUPIED)
+"""Somebody was there: after its time the address is looked at before it is given."""
+_NOBODY = MACAddress(bytes(6))
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +95,7 @@ class LeaseTable:
         self._hold_of: dict[MACAddress, IPv4Address] = {}
         self._unasked: OrderedDict[IPv4Address, None] = OrderedDict()
         self._changed: dict[IPv4Address, Lease] = {}
+        self._can_probe = False
 
     # The address book
 
@@ -150,10 +152,28 @@ class LeaseTable:
         for lease in leases:
             self._changed.setdefault(lease.address, lease)
 
+    # The operator's files changed
+
     def nodes_changed(self) -> None:
         """The operator's reservations are others now."""
         if self.pool:
             self.pool.reconsider()
+
+    def replace_pool(self, pool: Pool | None) -> None:
+        """The operator's pool is another one now; leases outside of it run out, for they are not renewed."""
+        old, self.pool = self.pool, pool
+        if pool is None:
+            self._unasked.clear()
+            return
+        pool.can_probe = self._can_probe
+        pool.succeed(old)
+        for lease in self._leases.values():
+            if lease.expires > self._clock.seconds():
+                self._put_back(lease.address)
+        for address in self._holds:
+            pool.remove(address)
+            if address not in pool:
+                self._unasked.pop(address, None)
 
     # What a board may have
 
@@ -289,11 +309,45 @@ class LeaseTable:
         self._record(Lease(address=address, mac=mac, state=LeaseState.DECLINED, expires=expires))
         return True
 
-    def occupied(self, address: IPv4Address) -> None:
-        """A probe found somebody on a free address."""
-        if self.pool and self.pool.is_free(address):
-            expires = self._clock.seconds() + self.terms.quarantine_seconds
-            self._record(Lease(address=address, mac=NOBODY, state=LeaseState.DECLINED, expires=expires))
+    # Probes
+
+    def expect_probes(self, *, doubt_all: bool) -> None:
+        """
+        From now on somebody looks at the addresses of the pool.
+
+        :param doubt_all: no lease of before is known, so none is given before it was looked at.
+        """
+        self._can_probe = True
+        if self.pool:
+            self.pool.can_probe = True
+            if doubt_all:
+                self.pool.doubt_all()
+
+    def to_probe(self, wanted: int) -> list[IPv4Address]:
+        """Addresses of the pool to look at; see :meth:`Pool.to_probe`."""
+        if self.pool is None:
+            return []
+        return self.pool.to_probe(self._clock.seconds(), wanted, lambda address: self._unreserved(_NOBODY, address))
+
+    def silent(self, address: IPv4Address) -> None:
+        """A probe was not answered."""
+        if self.pool:
+            self.pool.probed(address, self._clock.seconds())
+
+    def occupied(self, address: IPv4Address, mac: MACAddress) -> bool:
+        """
+        A probe was answered: for a while the address is for nobody but who answered.
+
+        :returns: whether that is news; it is not when the board has a right to the address, or somebody a lease.
+        """
+        if self.pool is None or address not in self.pool or self._nodes.reserved_by(address) is not None:
+            return False
+        if self.holder_of(address) == mac or self._lease_holder(address) is not None:
+            return False
+        self._drop_hold_at(address)
+        expires = self._clock.seconds() + self.terms.quarantine_seconds
+        self._record(Lease(address=address, mac=mac, state=LeaseState.OCCUPIED, expires=expires))
+        return True
 
     # The two tables
 
@@ -316,19 +370,21 @@ class LeaseTable:
         lease = self._leases.get(address)
         return lease.mac if lease is not None and self._is_live(lease) else None
 
-    def _is_declined(self, address: IPv4Address) -> bool:
+    def _is_kept_from(self, mac: MACAddress, address: IPv4Address) -> bool:
+        """Whether somebody else was seen on the pool's address lately, or somebody has to look first."""
+        assert self.pool is not None
         lease = self._leases.get(address)
-        return lease is not None and lease.state is LeaseState.DECLINED and lease.expires > self._clock.seconds()
+        if lease is not None and lease.state in _KEPT and lease.expires > self._clock.seconds():
+            return lease.state is LeaseState.DECLINED or lease.mac != mac
+        return self.pool.is_doubted(address)
 
     def _is_free(self, address: IPv4Address) -> bool:
-        """Whether nobody has it; of a pool that gives only probed addresses, it must be one of those."""
-        if self._live(address) is not None:
-            return False
-        return not (self.pool and self.pool.only_probed) or self.pool.is_probed(address)
+        """Whether nobody has it, as far as is known."""
+        return self._live(address) is None
 
     def _may_have(self, mac: MACAddress, address: IPv4Address) -> bool:
         """Whether the pool may give it to this board."""
-        if self.pool is None or address not in self.pool or self._is_declined(address):
+        if self.pool is None or address not in self.pool or self._is_kept_from(mac, address):
             return False
         return self.holder_of(address) in (None, mac) and self._unreserved(mac, address)
 
@@ -343,8 +399,17 @@ class LeaseTable:
         self._leases[lease.address] = lease
         self._of_board.setdefault(lease.mac, {})[lease.address] = None
         self._changed[lease.address] = lease
-        if self.pool and lease.address not in self._holds:
-            self.pool.put_back(lease.address, lease.expires)
+        self._put_back(lease.address)
+
+    def _put_back(self, address: IPv4Address) -> None:
+        """Nobody is offered the address any more: the pool has it back when its lease ends."""
+        if self.pool is None or address in self._holds:
+            return
+        lease = self._leases.get(address)
+        if lease is None:
+            self.pool.put_back(address, None)
+        else:
+            self.pool.put_back(address, lease.expires, is_suspect=lease.state in _KEPT)
 
     def _forget_owner(self, lease: Lease) -> None:
         addresses = self._of_board.get(lease.mac, {})
@@ -369,7 +434,7 @@ class LeaseTable:
         self._hold_of[mac] = address
         if self.pool and address in self.pool:
             self.pool.remove(address)
-            if self._lease_holder(address) is None and self._unreserved(NOBODY, address):
+            if self._lease_holder(address) is None and self._unreserved(_NOBODY, address):
                 self._unasked[address] = None
 
     def _drop_hold(self, mac: MACAddress) -> None:
@@ -383,9 +448,7 @@ class LeaseTable:
             return
         del self._hold_of[hold.mac]
         self._unasked.pop(address, None)
-        if self.pool:
-            lease = self._leases.get(address)
-            self.pool.put_back(address, lease.expires if lease else None)
+        self._put_back(address)
 
     def _forget_old_holds(self) -> None:
         while self._holds:

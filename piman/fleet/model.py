@@ -154,6 +154,8 @@ class LeaseState(Enum):
     RELEASED = "released"
     DECLINED = "declined"
     """Somebody else answered on the address: kept away until it expires."""
+    OCCUPIED = "occupied"
+    """A probe was answered by ``mac``, which has no lease: kept away from everybody else until it expires."""
 
 
 @attrs.frozen(kw_only=True)

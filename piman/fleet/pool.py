@@ -126,7 +126,6 @@ class Pool:
 
     def succeed(self, old: "Pool | None") -> None:
         """Take the place of another pool: what was known of its free addresses is known, others are in doubt."""
-        self.can_probe = self.can_probe or (old is not None and old.can_probe)
         for address in list(self._free):
             if old is not None and address in old._probed:
                 del self._free[address]
@@ -139,8 +138,11 @@ class Pool:
 
     def doubt_all(self) -> None:
         """Who has which address was forgotten: look at each one before it is given."""
-        while self._free or self._probed:
-            self._place((self._free or self._probed).popitem()[0], is_doubted=True)
+        waiting = [*self._probed, *self._free]
+        self._probed.clear()
+        self._free.clear()
+        for address in waiting:
+            self._place(address, is_doubted=True)
 
     def to_probe(self, now: float, wanted: int, is_ours: Callable[[IPv4Address], bool]) -> list[IPv4Address]:
         """
@@ -191,7 +193,7 @@ class Pool:
 
     def is_doubted(self, address: IPv4Address) -> bool:
         """Whether the address must be looked at before it may be given."""
-        return address in self._doubted
+        return address in self._doubted or (self.can_probe and address in self._suspects)
 
     def is_waiting(self, address: IPv4Address) -> bool:
         """Whether nobody has the address: it waits to be given or to be looked at."""

@@ -213,6 +213,7 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.AddressReleased: _gave_up_address,
     events.AddressHeld: _spoke,
     events.PoolExhausted: _spoke,
+    events.AddressOccupied: None,
     events.OtherServerChosen: _went_elsewhere,
     events.LoadingStarted: _loading,
     events.BootFilesServed: _loaded,

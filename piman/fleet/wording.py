@@ -123,6 +123,7 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.AddressReleased: "gave {address} back",
     events.AddressHeld: "waits for {address}, which {holder} still holds",
     events.PoolExhausted: "got no address: the pool {pool} is full",
+    events.AddressOccupied: "{address} of the pool is used by {holder}, which has no lease: nobody else gets it",
     events.OtherServerChosen: "took the offer of another DHCP server, {server}",
     events.LoadingStarted: "loads its boot files, first {name}",
     events.BootFilesServed: _files,

@@ -117,6 +117,11 @@ class MemoryLeaseStore:
         self.failure: StoreFailed | None = None
         self.waiting: list[tuple[Sequence[Lease], Deferred[None]]] = []
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it holds nothing."""
+        return not self.leases
+
     def load_leases(self) -> list[Lease]:
         """All leases, in the order of their addresses."""
         return sorted(self.leases.values(), key=lambda lease: lease.address)

@@ -52,6 +52,13 @@ class LeaseStoreMixin(_Contract):
         """It provides the interface."""
         verifyObject(ILeaseStore, self.make())
 
+    def test_new(self) -> None:
+        """A store that was begun just now says so; what a later process finds is not new."""
+        store = self.make()
+        self.assertIs(store.is_new, True)
+        self.settled(store.commit([LEASE]))
+        self.assertIs(self.reopened().is_new, False)
+
     def test_round_trip(self) -> None:
         """What was committed is what a later process loads, to the last field."""
         store = self.make()
