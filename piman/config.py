@@ -49,6 +49,7 @@ _IN_FORCE_AT_ONCE = (
     "dhcp.domain",
     "dhcp.lease_seconds",
     "dhcp.options",
+    "dhcp.pool",
     "dhcp.relays",
     "dhcp.router",
     "dhcp.unknown_hosts",

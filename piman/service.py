@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import attrs
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
@@ -212,17 +213,27 @@ class Manager:
             self._log.warn("the configuration has mistakes and was not taken:\n{mistakes}", mistakes=mistakes)
             return
         _, waiting = differences(self.config, new)
-        self.config = new
+        old, self.config = self.config, new
         self.registry.replace_nodes(new.nodes, new.slots)
         self.leases.nodes_changed()
-        self.leases.terms = LeaseTerms(lease_seconds=new.dhcp.lease_seconds)
-        self.dhcp.protocol.settings = _dhcp_settings(new)
+        self._reload_dhcp(old, new)
         self.monitor.reconfigure(_poller_settings(new))
         self.images.replace_images(image_paths(new))
         self.files.protect(new.images.values())
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         self._log.info("{path} read again: {nodes} nodes; {notes}", path=self.path, nodes=len(new.nodes), notes=notes)
+
+    def _reload_dhcp(self, old: Config, new: Config) -> None:
+        """The terms and the pool; our own address, the network and the port stay as they are until a restart."""
+        now = self.dhcp.protocol.settings
+        if new.dhcp.pool != old.dhcp.pool and new.subnet == now.network:
+            self.leases.replace_pool(_pool(new))
+        self.leases.terms = LeaseTerms(lease_seconds=new.dhcp.lease_seconds)
+        terms = _dhcp_settings(new)
+        self.dhcp.protocol.reconfigure(
+            attrs.evolve(terms, server_address=now.server_address, network=now.network, port=now.port)
+        )
 
 
 # What the configuration means to each part

@@ -647,10 +647,11 @@ class ReadAgainTests(_Case):
         self.hosts("B8:27:EB:00:00:01;172.30.4.13;;\n")
         new = self.read(
             BASE.replace("ens4", "eth0")
-            + "dhcp: {lease_seconds: 900, port: 6767}\nimages: {default: a}\nweb: {port: 5001}\n"
+            + "dhcp: {lease_seconds: 900, port: 6767, pool: 172.30.4.100-172.30.4.199}\n"
+            + "images: {default: a}\nweb: {port: 5001}\n"
         )
         live, waiting = differences(old, new)
-        self.assertEqual(live, ("nodes", "hosts", "images", "dhcp.lease_seconds"))
+        self.assertEqual(live, ("nodes", "hosts", "images", "dhcp.lease_seconds", "dhcp.pool"))
         self.assertEqual(waiting, ("interface", "dhcp.port", "web.port"))
 
     def test_bad_line_keeps_its_row(self) -> None:
