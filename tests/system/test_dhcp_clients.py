@@ -3,7 +3,10 @@ DHCP clients that nobody here wrote get their addresses from the real manager: b
 """
 
 import json
+import os
+import signal
 import subprocess
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +26,7 @@ dhcp:
   dns_servers: [172.30.4.1]
   domain: lab
   unknown_hosts: {{unknown}}
-  pool: 172.30.4.100-172.30.4.109
+  pool: {{pool}}
 tftp: {{{{enabled: false}}}}
 ntp: {{{{enabled: false}}}}
 monitor: {{{{enabled: false}}}}
@@ -64,18 +67,30 @@ class _WithManager(SynchronousTestCase):
     """A manager and three clients on one Ethernet."""
 
     unknown_hosts = "deny"
+    pool = "172.30.4.100-172.30.4.109"
 
     def setUp(self) -> None:
         """Start the manager in its namespace."""
         self.folder = Path(self.mktemp()).absolute()
         (self.folder / "install/boot").mkdir(parents=True)
-        (self.folder / "piman.yaml").write_text(PIMAN_YAML.format(unknown=self.unknown_hosts))
+        (self.folder / "piman.yaml").write_text(PIMAN_YAML.format(unknown=self.unknown_hosts, pool=self.pool))
         (self.folder / "hosts.csv").write_text(HOSTS)
         self.lab = Lab(clients=3, addressed=False)
         self.addCleanup(self.lab.close)
         self.manager = Manager(self.folder, tuple(self.lab.manager.command()))
         self.addCleanup(self.manager.stop)
+        self.prepare()
         self.manager.start()
+
+    def prepare(self) -> None:
+        """What there is before the manager starts."""
+
+    def reload(self) -> None:
+        """Let the manager read its files again."""
+        assert self.manager.process is not None
+        before = len(self.manager.events("ConfigurationReloaded"))
+        os.kill(self.manager.process.pid, signal.SIGHUP)
+        self.manager.wait_for(lambda: len(self.manager.events("ConfigurationReloaded")) > before, 10, "the reload")
 
     def udhcpc(self, client: Namespace, *options: str) -> "subprocess.CompletedProcess[str]":
         """busybox udhcpc, in the foreground, until it has a lease."""
@@ -168,6 +183,79 @@ class PoolTests(_WithManager):
         self.assertNotEqual(self.granted(second), [address])
 
 
+class PoolReloadTests(_WithManager):
+    """``dhcp.pool`` changes while the manager runs."""
+
+    unknown_hosts = "allow"
+    skip = namespaces.unavailable("busybox")
+
+    def test_reload(self) -> None:
+        """After SIGHUP strangers get addresses of the new pool, also the one that had an address of the old one."""
+        first, second = self.lab.clients[2], self.lab.clients[1]
+        (self.folder / "hosts.csv").write_text("")
+        self.reload()
+        self.assertEqual(self.udhcpc(first, "-q").returncode, 0)
+        configuration = self.folder / "piman.yaml"
+        configuration.write_text(configuration.read_text().replace(self.pool, "172.30.4.150-172.30.4.159"))
+        self.reload()
+        self.assertNotIn("next start", str(self.manager.events("ConfigurationReloaded")[-1]["warnings"]))
+        self.assertEqual(self.udhcpc(second, "-q").returncode, 0)
+        self.assertEqual(self.udhcpc(first, "-q").returncode, 0)
+        self.manager.wait_for(lambda: len(self.granted(first)) == 2 and self.granted(second), 10, "two more leases")
+        old, *new = [int(address.rsplit(".", 1)[1]) for address in (*self.granted(first), *self.granted(second))]
+        self.assertIn(old, range(100, 110))
+        self.assertTrue(set(new) <= set(range(150, 160)) and len(set(new)) == 2, new)
+
+
+class ProbeTests(_WithManager):
+    """Somebody sits on an address of the pool."""
+
+    unknown_hosts = "allow"
+    skip = namespaces.unavailable("busybox")
+    pool = "172.30.4.100-172.30.4.102"
+
+    def prepare(self) -> None:
+        """The third client has a static address in the pool before the manager comes."""
+        self.lab.clients[2].assign(IPv4Interface("172.30.4.100/24"))
+        (self.folder / "hosts.csv").write_text("")
+
+    def occupied(self) -> dict[str, str]:
+        """Who the manager says sits on which address."""
+        return {event["address"]: event["holder"] for event in self.manager.events("AddressOccupied")}
+
+    def test_static_host(self) -> None:
+        """A foreign host's address is offered to nobody, also when asked for; the event names the host."""
+        foreign = self.lab.clients[2]
+        for client in self.lab.clients[:2]:
+            done = self.udhcpc(client, "-q", "-r", "172.30.4.100")
+            self.assertEqual(done.returncode, 0, done.stdout)
+        self.manager.wait_for(lambda: len(self.manager.events("AddressLeased")) == 2, 10, "two leases")
+        leased = {event["address"] for event in self.manager.events("AddressLeased")}
+        self.assertEqual(leased, {"172.30.4.101", "172.30.4.102"})
+        self.assertEqual(self.occupied(), {"172.30.4.100": foreign.mac})
+        self.assertEqual(self.manager.events("PoolExhausted"), [])
+
+    def test_lost_state(self) -> None:
+        """After state.db is lost the first client's address is not given to the second, and the first one keeps it."""
+        first, second, foreign = self.lab.clients
+        self.assertEqual(self.udhcpc(first, "-q").returncode, 0)
+        self.manager.wait_for(lambda: self.granted(first), 10, "the lease")
+        [address] = self.granted(first)
+        self.manager.kill()
+        for path in (self.folder / "state").glob("state.db*"):
+            path.unlink()
+        self.manager.start()
+        done = self.udhcpc(second, "-q", "-r", address)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.manager.wait_for(lambda: self.granted(second), 10, "the second lease")
+        self.assertNotIn(self.granted(second)[0], (address, "172.30.4.100"))
+        self.assertEqual(self.occupied(), {address: first.mac, "172.30.4.100": foreign.mac})
+        done = self.udhcpc(first, "-q", "-r", address)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.manager.wait_for(lambda: len(self.granted(first)) == 2, 10, "the first lease again")
+        self.assertEqual(self.granted(first), [address, address])
+
+
 class DhclientTests(_WithManager):
     """ISC dhclient: DISCOVER to ACK, and INIT-REBOOT from its own lease file."""
 
@@ -202,9 +290,7 @@ class DhclientTests(_WithManager):
         client = self.lab.clients[0]
         self.dhclient(client)
         (self.folder / "hosts.csv").write_text(HOSTS.replace("172.30.4.11", "172.30.4.21"))
-        assert self.manager.process is not None
-        subprocess.run(["kill", "-HUP", str(self.manager.process.pid)], check=True)
-        self.manager.wait_for(lambda: self.manager.events("ConfigurationReloaded"), 10, "the reload")
+        self.reload()
         self.dhclient(client)
         self.assertEqual(self.granted(client), ["172.30.4.11", "172.30.4.21"])
         self.assertEqual([event["address"] for event in self.manager.events("AddressRefused")], ["172.30.4.11"])
