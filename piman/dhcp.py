@@ -46,6 +46,7 @@ from piman.fleet.interfaces import IEventSink, ILeaseStore, INodeDirectory
 from piman.fleet.lease_writer import LeaseWriter
 from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress, Stage
+from piman.fleet.pool import Pool
 from piman.fleet.throttle import Throttle
 from piman.udp import Address, Arrival, LinkLayerUnavailable, UDPService, udp_service
 from piman.wire import pi
@@ -140,7 +141,7 @@ class DHCPProtocol(DatagramProtocol):
         """Deal with a message; why it gets no answer, if so."""
         if self._is_elsewhere(interface_index) and not int(message.giaddr):
             return Reason.OTHER_INTERFACE
-        unfit = screen(message, source[0], self.settings)
+        unfit = screen(message, source, self.settings)
         if unfit:
             return unfit.reason
         mac = MACAddress(message.chaddr)
@@ -290,6 +291,7 @@ class DHCPService(Service):
         protocol: DHCPProtocol,
         port: UDPService,
         *,
+        leases: LeaseTable,
         sender: DHCPSender,
         writer: LeaseWriter,
         prober: PoolProber,
@@ -297,6 +299,7 @@ class DHCPService(Service):
     ) -> None:
         self.protocol = protocol
         self.port = port
+        self._leases = leases
         self._writer = writer
         self._prober = prober
         self._interface = interface
@@ -343,6 +346,12 @@ class DHCPService(Service):
         self._prober.start(remembers_nothing=self._writer.remembers_nothing)
         self.port.startService()
         self._loop.start(HOUSEKEEPING_SECONDS)
+
+    def replace_pool(self, pool: Pool | None) -> None:
+        """The operator's pool is another one; what joined it is looked at now, not at the next round."""
+        self._leases.replace_pool(pool)
+        if self.running:
+            self._prober.look()
 
     def _keep_house(self) -> None:
         try:
@@ -399,4 +408,13 @@ def dhcp_service(
     )
     pool_prober = PoolProber(reactor, leases=leases, prober=prober, events=events)
     port = udp_service(reactor, settings.port, protocol, packet_info=True, broadcast=True, plain=plain)
-    return DHCPService(reactor, protocol, port, sender=sender, writer=writer, prober=pool_prober, interface=interface)
+    return DHCPService(
+        reactor,
+        protocol,
+        port,
+        leases=leases,
+        sender=sender,
+        writer=writer,
+        prober=pool_prober,
+        interface=interface,
+    )

@@ -228,7 +228,7 @@ class Manager:
         """The terms and the pool; our own address, the network and the port stay as they are until a restart."""
         now = self.dhcp.protocol.settings
         if new.dhcp.pool != old.dhcp.pool and new.subnet == now.network:
-            self.leases.replace_pool(_pool(new))
+            self.dhcp.replace_pool(_pool(new))
         self.leases.terms = LeaseTerms(lease_seconds=new.dhcp.lease_seconds)
         terms = _dhcp_settings(new)
         self.dhcp.protocol.reconfigure(

@@ -122,7 +122,7 @@ class RequestStateTests(SynchronousTestCase):
 class ScreenTests(SynchronousTestCase):
     """What is dropped before anybody asks whose it is."""
 
-    def reason(self, asked: Message, source: str = "0.0.0.0", **changes: Any) -> Reason | None:
+    def reason(self, asked: Message, source: tuple[str, int] = DIRECT, **changes: Any) -> Reason | None:
         """Why it is dropped."""
         silence = screen(asked, source, attrs.evolve(SETTINGS, **changes))
         return silence.reason if silence else None
@@ -143,17 +143,27 @@ class ScreenTests(SynchronousTestCase):
             self.assertIs(self.reason(message(MessageType.DISCOVER, MACAddress(octets))), Reason.NO_BOARD)
 
     def test_relays(self) -> None:
-        """A relay is heard when it sends from ``giaddr`` and that is in the network or named by the operator."""
-        far = IPv4Address("10.9.0.1")
+        """A relay is heard when ``giaddr`` and where it sends from are in the network or named by the operator."""
+        far, farther = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.2")
         for giaddr, source, relays, expected in (
-            (ip(77), str(ip(77)), (), None),
-            (ip(77), str(ip(78)), (), Reason.FOREIGN_RELAY),
-            (far, str(far), (), Reason.FOREIGN_RELAY),
-            (far, str(far), (far,), None),
-            (far, "10.9.0.2", (far,), Reason.FOREIGN_RELAY),
+            (ip(77), ip(77), (), None),
+            (ip(77), ip(78), (), None),
+            (far, far, (), Reason.FOREIGN_RELAY),
+            (far, far, (far,), None),
+            (far, ip(78), (far,), None),
+            (far, ip(78), (), Reason.FOREIGN_RELAY),
+            (ip(77), far, (), Reason.FOREIGN_RELAY),
+            (far, farther, (far,), Reason.FOREIGN_RELAY),
+            (far, farther, (far, farther), None),
         ):
             asked = message(MessageType.DISCOVER, giaddr=giaddr)
-            self.assertIs(self.reason(asked, source, relays=relays), expected)
+            self.assertIs(self.reason(asked, (str(source), 67), relays=relays), expected)
+
+    def test_relay_port(self) -> None:
+        """From another port than 67 a relay must send from ``giaddr`` itself."""
+        asked = message(MessageType.DISCOVER, giaddr=ip(77))
+        self.assertIs(self.reason(asked, (str(ip(77)), 40_000)), None)
+        self.assertIs(self.reason(asked, (str(ip(78)), 40_000)), Reason.FOREIGN_RELAY)
 
 
 class AdmitTests(SynchronousTestCase):
@@ -938,7 +948,8 @@ class WayTests(ServerCase):
     def test_false_relay(self) -> None:
         """A message that only pretends to be relayed is not answered, to whatever port it wants."""
         asked = message(MessageType.DISCOVER, giaddr=ip(77))
-        self.ignored(asked, Reason.FOREIGN_RELAY, ("172.30.4.66", 67))
+        self.ignored(asked, Reason.FOREIGN_RELAY, ("172.30.4.66", 40_000))
+        self.ignored(asked, Reason.FOREIGN_RELAY, ("10.9.0.66", 67))
 
     def test_interface(self) -> None:
         """What comes in on another interface counts only through a relay."""
@@ -1077,6 +1088,16 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(list(prober.asked), [ip(100), ip(101)])
         self.successResultOf(service.stopService())
         self.assertEqual((prober.is_open, self.reactor.getDelayedCalls()), (False, []))
+
+    def test_new_pool(self) -> None:
+        """What joins the pool is looked at at once."""
+        prober = FakeProber()
+        service = self.service(prober=prober)
+        service.privilegedStartService()
+        service.startService()
+        service.replace_pool(Pool(ip(101), ip(102)))
+        self.assertIn(ip(102), prober.asked)
+        self.successResultOf(service.stopService())
 
     def test_lost_memory(self) -> None:
         """With a new store only addresses found silent are offered, and until then no pool is said to be exhausted."""

@@ -143,8 +143,8 @@ def chosen_server(message: Message) -> IPv4Address | None:
     return server
 
 
-def screen(message: Message, source: str, settings: DHCPSettings) -> Silence | None:
-    """What is wrong with a message before anybody asks whose it is."""
+def screen(message: Message, source: tuple[str, int], settings: DHCPSettings) -> Silence | None:
+    """What is wrong with a message, which came from this address and port, before anybody asks whose it is."""
     if message.op != Operation.REQUEST or message.message_type in (MessageType.OFFER, MessageType.ACK, MessageType.NAK):
         return Silence(Reason.NOT_A_REQUEST)
     if message.chaddr[0] & 1 or not any(message.chaddr):  # group addresses are nobody's
@@ -154,9 +154,17 @@ def screen(message: Message, source: str, settings: DHCPSettings) -> Silence | N
     return None
 
 
-def is_our_relay(giaddr: IPv4Address, source: str, settings: DHCPSettings) -> bool:
-    """Whether a relay may speak for boards: it sends from ``giaddr``, in the network or named by the operator."""
-    return source == str(giaddr) and (giaddr in settings.network or giaddr in settings.relays)
+def is_our_relay(giaddr: IPv4Address, source: tuple[str, int], settings: DHCPSettings) -> bool:
+    """
+    Whether a relay may speak for boards: its addresses lie in the network, or the operator names them.
+
+    ``giaddr`` is its address on the boards' side, and it often sends from the one on ours (ISC dhcrelay does); from
+    another one only port 67 counts, where answers go then, too: nobody makes us send to a port of his choice elsewhere.
+    """
+    sender = IPv4Address(source[0])
+    if sender != giaddr and source[1] != SERVER_PORT:
+        return False
+    return all(address in settings.network or address in settings.relays for address in (giaddr, sender))
 
 
 def admit(message: Message, client: Client, settings: DHCPSettings) -> Silence | None:

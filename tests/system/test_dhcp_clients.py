@@ -63,7 +63,7 @@ def _script(path: Path, text: str) -> str:
     return str(path)
 
 
-class _WithManager(SynchronousTestCase):
+class WithManager(SynchronousTestCase):
     """A manager and three clients on one Ethernet."""
 
     unknown_hosts = "deny"
@@ -104,7 +104,7 @@ class _WithManager(SynchronousTestCase):
         return [lease["address"] for lease in leases if lease["mac"] == client.mac]
 
 
-class UdhcpcTests(_WithManager):
+class UdhcpcTests(WithManager):
     """busybox udhcpc: what an initramfs uses."""
 
     skip = namespaces.unavailable("busybox")
@@ -150,7 +150,7 @@ class UdhcpcTests(_WithManager):
         self.manager.wait_for(lambda: self.manager.events("AddressReleased"), 10, "the release")
 
 
-class PoolTests(_WithManager):
+class PoolTests(WithManager):
     """``unknown_hosts: allow``: strangers live in the pool."""
 
     unknown_hosts = "allow"
@@ -183,7 +183,7 @@ class PoolTests(_WithManager):
         self.assertNotEqual(self.granted(second), [address])
 
 
-class PoolReloadTests(_WithManager):
+class PoolReloadTests(WithManager):
     """``dhcp.pool`` changes while the manager runs."""
 
     unknown_hosts = "allow"
@@ -207,7 +207,7 @@ class PoolReloadTests(_WithManager):
         self.assertTrue(set(new) <= set(range(150, 160)) and len(set(new)) == 2, new)
 
 
-class ProbeTests(_WithManager):
+class ProbeTests(WithManager):
     """Somebody sits on an address of the pool."""
 
     unknown_hosts = "allow"
@@ -256,7 +256,7 @@ class ProbeTests(_WithManager):
         self.assertEqual(self.granted(first), [address, address])
 
 
-class DhclientTests(_WithManager):
+class DhclientTests(WithManager):
     """ISC dhclient: DISCOVER to ACK, and INIT-REBOOT from its own lease file."""
 
     skip = namespaces.unavailable("dhclient")
@@ -296,7 +296,7 @@ class DhclientTests(_WithManager):
         self.assertEqual([event["address"] for event in self.manager.events("AddressRefused")], ["172.30.4.11"])
 
 
-class DhcpcdTests(_WithManager):
+class DhcpcdTests(WithManager):
     """dhcpcd, which Raspberry Pi OS used for years."""
 
     skip = namespaces.unavailable("dhcpcd")
