@@ -2,12 +2,14 @@
 Frames of our own making and packet info, on a real Ethernet between network namespaces.
 """
 
+import select
 import socket
 from ipaddress import IPv4Address
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.model import MACAddress
+from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.host.sockets import SocketSettings, open_socket
 from piman.testing.udp import MemoryDatagramReactor
@@ -109,3 +111,40 @@ class BroadcastTests(SynchronousTestCase):
         with self.lab.manager.entered():
             found = KernelNeighbours(MemoryDatagramReactor()).mac_at(IPv4Address("172.30.4.101"))
         self.assertEqual(found, MACAddress.parse("b8:27:eb:00:00:01"))
+
+
+class ARPTests(SynchronousTestCase):
+    """Who has an address on this Ethernet?"""
+
+    skip = unavailable()
+
+    def setUp(self) -> None:
+        self.lab = Lab(clients=1)
+        self.addCleanup(self.lab.close)
+        self.reactor = MemoryDatagramReactor()
+        with self.lab.manager.entered():
+            self.prober = ARPProber(self.reactor, ARPSocket(self.lab.manager.interface))
+            self.prober.open()
+        self.addCleanup(self.prober.close)
+
+    def test_answer(self) -> None:
+        """A kernel that has the address answers, and its hardware address is told."""
+        answer = self.prober.ask(IPv4Address("172.30.4.101"))
+        ready, _, _ = select.select([self.prober], [], [], 5)
+        self.assertEqual(ready, [self.prober])
+        self.prober.doRead()
+        self.assertEqual(self.successResultOf(answer), MACAddress.parse(self.lab.clients[0].mac))
+
+    def test_silence(self) -> None:
+        """Where nobody lives nobody answers; the probes leave nothing in the other kernel's table."""
+        answer = self.prober.ask(IPv4Address("172.30.4.102"))
+        for _ in range(3):
+            self.reactor.advance(1)
+            self.prober.doRead()
+        self.assertIs(self.successResultOf(answer), None)
+        self.assertEqual(self.lab.clients[0].run("ip", "neighbour").stdout, "")
+
+    def test_interface_down(self) -> None:
+        """While the interface is down silence would prove nothing: the question fails."""
+        self.lab.manager.ip("link", "set", self.lab.manager.interface, "down")
+        self.failureResultOf(self.prober.ask(IPv4Address("172.30.4.101")), OSError)
