@@ -269,13 +269,11 @@ def _dhcp_settings(config: Config) -> DHCPSettings:
 
 
 def _tftp_settings(config: Config) -> TFTPSettings:
-    first, last = config.tftp.data_ports or (0, 3)
     return TFTPSettings(
         network=config.subnet,
         address=str(config.server_address),
         port=config.tftp.port,
-        data_ports=first,
-        data_sockets=last - first + 1,
+        data_ports=config.tftp.data_ports,
         mtu_bytes=_mtu(config.interface),
     )
 

@@ -13,7 +13,7 @@ that is neither known nor near and has not answered.
 1. RFC 1350, 2347, 2348, 2349, 7440: see :mod:`piman.loading.transfers`
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -29,6 +29,7 @@ from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, I
 from piman.fleet.model import MACAddress
 from piman.loading.blocks import Blocks, NetasciiFile
 from piman.loading.deliveries import ACK, Deliveries
+from piman.loading.doors import FEWEST, DataSockets, PortRange
 from piman.loading.reports import LoadingReports
 from piman.loading.transfers import NOTHING_CONFIRMED, Address, Limits, Terms, Transfer, TransferTable, negotiate
 from piman.udp import UDPService, udp_service
@@ -54,9 +55,10 @@ class TFTPSettings:
     address: str = "0.0.0.0"
     """Where requests are taken and answers come from."""
     port: int = tftp.PORT
-    data_ports: int = 0
-    """The first of :attr:`data_sockets` ports in a row; 0 leaves the choice to the system."""
-    data_sockets: int = attrs.field(default=4, validator=attrs.validators.ge(2))
+    data_ports: PortRange | None = None
+    """The first and the last port that data sockets may have; None leaves the choice to the system."""
+    data_sockets: int = attrs.field(default=4, validator=attrs.validators.ge(FEWEST))
+    """How many there should be; fewer where fewer ports are free."""
     mtu_bytes: int = 1500
     """No block makes a datagram longer than this."""
     window_blocks: int = 64
@@ -84,7 +86,7 @@ class TFTPServer:
     """
     Answers requests, and hands the transfers that begin to :class:`~piman.loading.deliveries.Deliveries`.
 
-    :ivar doors: the data sockets.
+    :ivar doors: the data sockets that are open.
     """
 
     _log = Logger()
@@ -104,10 +106,10 @@ class TFTPServer:
         self._addresses = addresses
         self._blocks = Blocks(settings.cache_bytes)
         self._reports = LoadingReports(events, settings.quiet_seconds)
-        self._table = TransferTable(settings.data_sockets)
+        self._table = TransferTable()
         self._was_full = False
         self.deliveries = Deliveries(clock, events, table=self._table, blocks=self._blocks, reports=self._reports)
-        self.doors = tuple(DataProtocol(self) for _ in range(settings.data_sockets))
+        self.doors: list[DataProtocol] = []
 
     def request_arrived(self, data: bytes, client: Address) -> None:
         """A datagram came to the well-known port."""
@@ -239,7 +241,7 @@ class TFTPServer:
         return not is_full
 
     def _next_door(self, client: Address) -> "DataProtocol":
-        return self.doors[self._table.next_door(client)]
+        return self.doors[self._table.next_door(client, len(self.doors))]
 
 
 class RequestProtocol(DatagramProtocol):
@@ -266,6 +268,11 @@ class DataProtocol(DatagramProtocol):
         """The socket is there."""
         assert self.transport is not None
         self.send = self.transport.write
+        self._server.doors.append(self)
+
+    def stopProtocol(self) -> None:
+        """The socket is closed."""
+        self._server.doors.remove(self)
 
     def datagramReceived(self, data: bytes, address: Address) -> None:
         """Somebody answers."""
@@ -276,20 +283,26 @@ class TFTPService(MultiService):
     """The well-known port, the data sockets and the timer."""
 
     def __init__(
-        self, clock: IReactorTime, server: TFTPServer, requests: UDPService, doors: Iterable[UDPService]
+        self, clock: IReactorTime, server: TFTPServer, requests: UDPService, data_sockets: DataSockets
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self._server = server
         self._requests = requests
+        self._data_sockets = data_sockets
         self._timer = LoopingCall(server.deliveries.sweep)
         self._timer.clock = clock
-        for service in (requests, *doors):
-            self.addService(service)
+        self.addService(requests)
+        self.addService(data_sockets)
 
     @property
     def port_number(self) -> int:
         """The well-known port: once bound the real one."""
         return self._requests.port_number
+
+    @property
+    def data_port_numbers(self) -> tuple[int, ...]:
+        """The ports that transfers use, once bound."""
+        return self._data_sockets.port_numbers
 
     def startService(self) -> None:
         """Serve."""
@@ -327,6 +340,6 @@ def tftp_service(
     def bound(port: int, protocol: DatagramProtocol) -> UDPService:
         return udp_service(reactor, port, protocol, address=settings.address, interface=interface, plain=plain)
 
-    ports = (settings.data_ports + index if settings.data_ports else 0 for index in range(settings.data_sockets))
-    doors = [bound(port, door) for port, door in zip(ports, server.doors, strict=True)]
-    return TFTPService(reactor, server, bound(settings.port, RequestProtocol(server)), doors)
+    protocols = (DataProtocol(server) for _ in range(settings.data_sockets))
+    data_sockets = DataSockets(protocols, settings.data_ports, bound)
+    return TFTPService(reactor, server, bound(settings.port, RequestProtocol(server)), data_sockets)

@@ -210,7 +210,7 @@ class TransferTableTests(SynchronousTestCase):
 
     def test_add_and_remove(self) -> None:
         """What was added is found until it is removed."""
-        table = TransferTable(4)
+        table = TransferTable()
         one, other = transfer(), transfer(client=("172.30.4.11", 49153), heard=-5.0)
         table.add(one)
         table.add(other)
@@ -221,21 +221,29 @@ class TransferTableTests(SynchronousTestCase):
             table.remove(gone)
         self.assertEqual((len(table), table.count_of("172.30.4.11"), table.at(CLIENT)), (0, 0, None))
 
+    def test_most_neglected_is_the_hosts_own(self) -> None:
+        """Another host's transfer is never the one to give way."""
+        table = TransferTable()
+        own, others = transfer(heard=5.0), transfer(client=("172.30.4.12", 49152), heard=-5.0)
+        table.add(others)
+        table.add(own)
+        self.assertIs(table.most_neglected("172.30.4.11"), own)
+
     @given(st.integers(2, 5), st.lists(st.integers(1, 3), max_size=50))
     def test_doors_differ(self, doors: int, ports: list[int]) -> None:
         """Two answers in a row to one address and port never use the same socket, whoever asks between."""
-        table = TransferTable(doors)
+        table = TransferTable()
         last: dict[int, int] = {}
         for port in ports:
-            door = table.next_door(("172.30.4.11", port))
+            door = table.next_door(("172.30.4.11", port), doors)
             self.assertNotEqual(door, last.get(port))
             last[port] = door
 
     def test_bounded(self) -> None:
         """However many clients come, a bounded number is remembered."""
-        table = TransferTable(2)
+        table = TransferTable()
         for port in range(20_000):
-            table.next_door(("172.30.4.11", port))
+            table.next_door(("172.30.4.11", port), 2)
         self.assertFalse(table.was_served(("172.30.4.11", 0)))
         self.assertTrue(table.was_served(("172.30.4.11", 19_999)))
         self.assertEqual(sum(table.was_served(("172.30.4.11", port)) for port in range(20_000)), 16_384)

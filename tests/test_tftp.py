@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -112,8 +113,8 @@ class Serving(SynchronousTestCase):
             self.clock, settings=settings, files=self.files, addresses=self.book, events=self.events
         )
         self.written: list[tuple[int, bytes, Any]] = []
-        for index, door in enumerate(self.server.doors):
-            door.makeConnection(ServedTransport(50000 + index, self.written))
+        for index in range(4):
+            DataProtocol(self.server).makeConnection(ServedTransport(50000 + index, self.written))
         self.requests = RequestProtocol(self.server)
         self.requests.makeConnection(FakeDatagramTransport(SERVER_HOST, 69))
 
@@ -649,12 +650,12 @@ class ServiceTests(SynchronousTestCase):
     def test_binds_early(self) -> None:
         """All ports are bound while we may bind them, at the server's address."""
         reactor = MemoryDatagramReactor()
-        service = self.service(reactor, data_ports=50_000)
+        service = self.service(reactor, data_ports=(50_000, 50_999))
         service.privilegedStartService()
         hosts = [port.getHost() for port in reactor.ports]
         self.assertEqual([host.port for host in hosts], [69, 50_000, 50_001, 50_002, 50_003])
         self.assertEqual({host.host for host in hosts}, {SERVER_HOST})
-        self.assertEqual(service.port_number, 69)
+        self.assertEqual((service.port_number, service.data_port_numbers), (69, (50_000, 50_001, 50_002, 50_003)))
         self.successResultOf(service.stopService())
 
     def test_stops_clean(self) -> None:
@@ -715,13 +716,29 @@ class ServiceTests(SynchronousTestCase):
         """On Ethernet a block has 1468 bytes at most: 1500 less 20 for IP, 8 for UDP and 4 for TFTP."""
         self.assertEqual(TFTPSettings(network=NETWORK).limits.block_bytes, 1468)
 
-    def test_protocols(self) -> None:
-        """The data sockets are datagram protocols like any other."""
-        server = TFTPServer(
-            Clock(),
-            settings=TFTPSettings(network=NETWORK, data_sockets=3),
-            files=MemoryFiles(),
-            addresses=MemoryAddressBook(),
-            events=CapturedEvents(),
-        )
-        self.assertEqual([type(door) for door in server.doors], [DataProtocol] * 3)
+    def test_few_ports(self) -> None:
+        """With two free ports of a range, two files in a row still leave from different ones."""
+        reactor = MemoryDatagramReactor()
+        for taken in (50_001, 50_003):
+            reactor.listenUDP(taken, DatagramProtocol(), SERVER_HOST)
+        service = self.service(reactor, data_ports=(50_001, 50_004))
+        service.startService()
+        self.assertEqual(service.data_port_numbers, (50_002, 50_004))
+        requests, *doors = (port for port in reactor.ports if port.getHost().port not in (50_001, 50_003))
+        for _ in range(6):
+            requests.protocol.datagramReceived(tftp.ReadRequest(b"missing").to_wire(), CLIENT)
+        self.assertEqual([len(door.written) for door in doors], [3, 3])
+        self.successResultOf(service.stopService())
+
+    def test_starts_again(self) -> None:
+        """A service that was stopped serves again, from ports that are open."""
+        reactor = MemoryDatagramReactor()
+        service = self.service(reactor)
+        service.startService()
+        self.successResultOf(service.stopService())
+        service.startService()
+        opened = [port for port in reactor.ports if port.listening]
+        for _ in range(8):
+            opened[0].protocol.datagramReceived(tftp.ReadRequest(b"missing").to_wire(), CLIENT)
+        self.assertEqual([len(port.written) for port in opened], [0, 2, 2, 2, 2])
+        self.successResultOf(service.stopService())

@@ -8,7 +8,6 @@ No state machine and no object per block: 200 boards that load a kernel ask 100,
 2. RFC 1123, 4.2.3.1: a duplicate ACK is never answered ("Sorcerer's Apprentice")
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Protocol
@@ -193,16 +192,12 @@ def is_normal_end(transfer: Transfer, error: tftp.Error) -> bool:
 
 
 class TransferTable:
-    """
-    All transfers that are not over, and which data socket each client had last.
+    """All transfers that are not over, and which data socket each client had last."""
 
-    :param doors: how many data sockets there are.
-    """
-
-    def __init__(self, doors: int) -> None:
-        self._doors = doors
+    def __init__(self) -> None:
         self._transfers: dict[Address, Transfer] = {}
-        self._per_host: Counter[str] = Counter()
+        self._of_host: dict[str, dict[Address, Transfer]] = {}
+        """The same, by the client's address: a flood of one host must not cost a look at all others."""
         self._last_door: dict[Address, int] = {}
         self._rotation = 0
         self.at = self._transfers.get
@@ -217,33 +212,32 @@ class TransferTable:
     def add(self, transfer: Transfer) -> None:
         """A transfer begins; there is no other to this address and port."""
         self._transfers[transfer.client] = transfer
-        self._per_host[transfer.client[0]] += 1
+        self._of_host.setdefault(transfer.client[0], {})[transfer.client] = transfer
 
     def remove(self, transfer: Transfer) -> None:
         """A transfer is over."""
         host = transfer.client[0]
         del self._transfers[transfer.client]
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
+        del self._of_host[host][transfer.client]
+        if not self._of_host[host]:
+            del self._of_host[host]
 
     def count_of(self, host: str) -> int:
         """How many transfers one address has."""
-        return self._per_host[host]
+        return len(self._of_host.get(host, ()))
 
     def most_neglected(self, host: str) -> Transfer:
         """The transfer of one address from which nothing was heard for longest."""
-        own = (transfer for transfer in self._transfers.values() if transfer.client[0] == host)
-        return min(own, key=lambda transfer: transfer.heard)
+        return min(self._of_host[host].values(), key=lambda transfer: transfer.heard)
 
     def was_served(self, client: Address) -> bool:
         """Whether this address and port was answered lately."""
         return client in self._last_door
 
-    def next_door(self, client: Address) -> int:
-        """A data socket that the last answer to this address and port did not use."""
+    def next_door(self, client: Address, doors: int) -> int:
+        """Which of so many data sockets to use: not the one of the last answer to this address and port."""
         self._rotation += 1
-        door = (self._last_door.pop(client, self._rotation) + 1) % self._doors
+        door = (self._last_door.pop(client, self._rotation) + 1) % doors
         self._last_door[client] = door
         if len(self._last_door) > REMEMBERED_CLIENTS:
             del self._last_door[next(iter(self._last_door))]
