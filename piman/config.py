@@ -67,6 +67,7 @@ _IN_FORCE_AT_ONCE = (
     "private_number",
     "slots",
     "switches",
+    "tftp.unknown_clients",
 )
 """What SIGHUP changes; everything else waits for a restart."""
 

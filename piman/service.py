@@ -220,6 +220,7 @@ class Manager:
         self.monitor.reconfigure(_poller_settings(new))
         self.images.replace_images(image_paths(new))
         self.files.protect(new.images.values())
+        self.files.treat_unknown_clients(new.tftp.unknown_clients)
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         self._log.info("{path} read again: {nodes} nodes; {notes}", path=self.path, nodes=len(new.nodes), notes=notes)

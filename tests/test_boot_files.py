@@ -164,6 +164,19 @@ class WhoseViewTests(BootDirectory):
         self.assertRefused(NOBODY_AT, "config.txt", unknown_clients="refuse")
         self.assertEqual(self.fetch(ONE_AT, "config.txt", unknown_clients="refuse"), b"shared")
 
+    def test_choice_changes(self) -> None:
+        """The operator's choice can change at any time; a mistaken one changes nothing, an open file stays open."""
+        self.write("boot/config.txt", b"shared")
+        files = self.files()
+        opened = files.open(NOBODY_AT, b"config.txt")
+        files.treat_unknown_clients("refuse")
+        self.assertRaises(BootFileRefused, files.open, NOBODY_AT, b"config.txt")
+        self.assertEqual(opened.read(0, 9), b"shared")
+        self.assertRaises(ValueError, files.treat_unknown_clients, "ignore")
+        self.assertRaises(BootFileRefused, files.open, NOBODY_AT, b"config.txt")
+        files.treat_unknown_clients("shared")
+        files.open(NOBODY_AT, b"config.txt").close()
+
     def test_bad_setting(self) -> None:
         """Another word for unknown clients is a mistake of the caller."""
         self.assertRaises(ValueError, self.files, unknown_clients="ignore")

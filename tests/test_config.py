@@ -649,10 +649,12 @@ class ReadAgainTests(_Case):
             BASE.replace("ens4", "eth0")
             + "dhcp: {lease_seconds: 900, port: 6767, pool: 172.30.4.100-172.30.4.199}\n"
             + "images: {default: a}\nweb: {port: 5001}\n"
+            + "tftp: {unknown_clients: refuse, data_ports: 50000-50063}\n"
         )
         live, waiting = differences(old, new)
-        self.assertEqual(live, ("nodes", "hosts", "images", "dhcp.lease_seconds", "dhcp.pool"))
-        self.assertEqual(waiting, ("interface", "dhcp.port", "web.port"))
+        expected = ("nodes", "hosts", "images", "dhcp.lease_seconds", "dhcp.pool", "tftp.unknown_clients")
+        self.assertEqual(live, expected)
+        self.assertEqual(waiting, ("interface", "dhcp.port", "tftp.data_ports", "web.port"))
 
     def test_bad_line_keeps_its_row(self) -> None:
         """A line of hosts.csv that went bad keeps that board's previous row."""

@@ -77,8 +77,6 @@ class BootFiles:
         protected_paths: Iterable[PathLike] = (),
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        if unknown_clients not in UNKNOWN_CLIENTS:
-            raise ValueError(f"unknown_clients is {unknown_clients!r}, not one of {UNKNOWN_CLIENTS}")
         self._boot_dir = os.fsencode(boot_dir)
         self._overlay_dir = os.fsencode(overlay_dir) if overlay_dir is not None else None
         self._image_dirs = {name: os.fsencode(path) for name, path in (image_dirs or {}).items()}
@@ -86,13 +84,23 @@ class BootFiles:
         self._nodes = nodes
         self._addresses = addresses
         self._neighbours = neighbours
-        self._unknown_clients = unknown_clients
+        self.treat_unknown_clients(unknown_clients)
         self._master = str(server_address).encode("ascii")
         self._shelf = Shelf(cache_bytes)
 
     def protect(self, paths: Iterable[PathLike]) -> None:
         """Serve none of these files from now on, nor anything in these directories; earlier ones are free again."""
         self._protected = tuple(os.fsencode(path) for path in paths)
+
+    def treat_unknown_clients(self, choice: str) -> None:
+        """
+        Show clients that are no known node the shared files (``shared``) or nothing (``refuse``) from now on.
+
+        Files that are open stay open.
+        """
+        if choice not in UNKNOWN_CLIENTS:
+            raise ValueError(f"unknown_clients is {choice!r}, not one of {UNKNOWN_CLIENTS}")
+        self._unknown_clients = choice
 
     def node_at(self, client: IPv4Address, name: bytes) -> MACAddress | None:
         """The node whose view ``open`` would use; None: unknown, or the name is impossible."""

@@ -94,6 +94,34 @@ class StartTests(_InFolder):
         self.manager.wait_for(lambda: self.manager.events("ConfigurationRejected"), 10, "the rejection")
         self.assertIn("nonsense", " ".join(self.manager.events("ConfigurationRejected")[0]["problems"]))
 
+    def ask_for_boot_file(self, name: bytes) -> tuple[bytes, int]:
+        """Ask as a board that is no known node; the answer and the port that it came from."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board:
+            board.settimeout(5)
+            board.bind(("127.77.0.99", 0))
+            board.sendto(b"\0\1" + name + b"\0octet\0", ("127.77.0.1", self.ports["tftp"]))
+            answer, (_, port) = board.recvfrom(2000)
+        return answer, port
+
+    def test_unknown_clients_reloaded(self) -> None:
+        """SIGHUP takes tftp.unknown_clients; transfers leave from the ports of tftp.data_ports."""
+        (self.folder / "install/boot/config.txt").write_bytes(b"arm_64bit=1\n")
+        first = free_ports(1)[0] + 1
+        tftp = f"port: {self.ports['tftp']}, data_ports: {first}-{first + 99}"
+        text = PIMAN_YAML.format(**self.ports).replace(f"port: {self.ports['tftp']}", tftp)
+        self.configuration.write_text(text)
+        self.manager.start()
+        assert self.manager.process is not None
+        answer, port = self.ask_for_boot_file(b"config.txt")
+        self.assertEqual(answer, b"\0\3\0\1arm_64bit=1\n")
+        self.assertIn(port, range(first, first + 100))
+        self.configuration.write_text(text.replace(tftp, f"{tftp}, unknown_clients: refuse"))
+        os.kill(self.manager.process.pid, signal.SIGHUP)
+        self.manager.wait_for(lambda: self.manager.events("ConfigurationReloaded"), 10, "the reload")
+        self.assertNotIn("next start", str(self.manager.events("ConfigurationReloaded")[0]["warnings"]))
+        answer, _ = self.ask_for_boot_file(b"config.txt")
+        self.assertEqual(answer[:4], b"\0\5\0\2")
+
     def test_operators_files_untouched(self) -> None:
         """A run leaves piman.yaml and hosts.csv as they were."""
         before = [(self.folder / name).read_bytes() for name in ("piman.yaml", "hosts.csv")]
