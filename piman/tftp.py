@@ -27,6 +27,7 @@ from twisted.logger import Logger
 
 from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, IAddressBook, IBootFiles, IEventSink
 from piman.fleet.model import MACAddress
+from piman.fleet.throttle import Throttle
 from piman.loading.blocks import Blocks, NetasciiFile
 from piman.loading.deliveries import ACK, Deliveries
 from piman.loading.doors import FEWEST, DataSockets, PortRange
@@ -108,6 +109,7 @@ class TFTPServer:
         self._reports = LoadingReports(events, settings.quiet_seconds)
         self._table = TransferTable()
         self._was_full = False
+        self._said = Throttle(clock, 1.0)
         self.deliveries = Deliveries(clock, events, table=self._table, blocks=self._blocks, reports=self._reports)
         self.doors: list[DataProtocol] = []
 
@@ -118,7 +120,7 @@ class TFTPServer:
         try:
             request = tftp.from_wire(data[:LONGEST_REQUEST_BYTES])
         except MalformedDatagram as reason:
-            self._log.debug("ignored {client}: {reason}", client=client, reason=reason)
+            self._debug("malformed", "ignored {client}: {reason}", client=client, reason=reason)
             return
         if isinstance(request, tftp.ReadRequest):
             self._read(request, data, client)
@@ -130,6 +132,11 @@ class TFTPServer:
         if not self.deliveries.arrived(door, data, client) and self._is_lost(data, client):
             door.send(tftp.Error(ErrorCode.UNKNOWN_TRANSFER_ID, "Unknown transfer ID").to_wire(), client)
 
+    def _debug(self, kind: str, text: str, **fields: object) -> None:
+        """A line for the maintainer, once a second of each kind: a flood must not cost more than its packets."""
+        if self._said.passes(kind):
+            self._log.debug(text, **fields)
+
     # Who is answered
 
     def _may_ask(self, client: Address) -> bool:
@@ -137,7 +144,7 @@ class TFTPServer:
             return False
         if self._settings.off_subnet or self._is_near(client):
             return True
-        self._log.debug("ignored {client}: outside {network}", client=client, network=self._settings.network)
+        self._debug("outside", "ignored {client}: outside {network}", client=client, network=self._settings.network)
         return False
 
     def _is_near(self, client: Address) -> bool:
@@ -182,14 +189,15 @@ class TFTPServer:
             self._refuse(client, ErrorCode.ACCESS_VIOLATION, str(reason))
         except OSError as reason:
             # Unanswered: the client asks again.  An ERROR would make it boot without the file.
-            self._log.warn("cannot serve {name} to {client} now: {reason}", name=name, client=client, reason=reason)
+            if self._said.passes(reason.errno):
+                self._log.warn("cannot serve {name!r} to {at} now: {reason}", name=name, at=client, reason=reason)
         else:
             self._begin(request, data, mac, file, client)
 
     def _missed(self, mac: MACAddress | None, name: str, reason: Exception) -> None:
         """Say it once a boot: early Pi 4 boot loaders repeat such requests as fast as they can."""
         if self._reports.missed(mac, name):
-            self._log.info("{mac} did not get {name}: {reason}", mac=mac, name=name, reason=reason)
+            self._log.info("{mac} did not get {name!r}: {reason}", mac=mac, name=name, reason=reason)
 
     def _refuse(self, client: Address, code: ErrorCode, message: str) -> None:
         self._next_door(client).send(tftp.Error(code, message).to_wire(), client)
@@ -234,7 +242,7 @@ class TFTPServer:
         if self._table.count_of(host) >= self._settings.transfers_per_client:
             self.deliveries.forget(self._table.most_neglected(host), "too many at once")
         is_full = len(self._table) >= self._settings.transfers
-        if is_full and not self._was_full:
+        if is_full and not self._was_full and self._said.passes("full"):
             self._log.warn("{count} TFTP transfers run: no more are begun", count=len(self._table))
         self._was_full = is_full
         # No ERROR then: the firmware would take the file for missing and boot without it; unanswered, it asks again.

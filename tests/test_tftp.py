@@ -2,6 +2,7 @@
 The TFTP server: datagrams in, datagrams and events out.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import attrs
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -614,6 +616,113 @@ class EventTests(Serving):
         self.ask(b"missing")
         self.ask(b"file", client=FAR)
         self.assertEqual(self.book.touched, [IPv4Address(HOST)] * 2)
+
+
+class LogTests(Serving):
+    """What the maintainer reads, and what a flood may write there."""
+
+    settings = {"transfers": 5}
+
+    def setUp(self) -> None:
+        """Listen to the log."""
+        super().setUp()
+        self.lines: list[str] = []
+        globalLogPublisher.addObserver(self.hear)
+        self.addCleanup(globalLogPublisher.removeObserver, self.hear)
+
+    def hear(self, event: Any) -> None:
+        """Keep the lines of TFTP."""
+        if event["log_namespace"].startswith(("piman.tftp", "piman.loading")):
+            self.lines.append(formatEvent(event))
+
+    def lines_of(self, flood: Callable[[int], Any], seconds: int = 3) -> int:
+        """How many lines are written in some seconds with a hundred of something in each."""
+        before = len(self.lines)
+        for _ in range(seconds):
+            for number in range(100):
+                flood(number)
+            self.clock.advance(1)
+        return len(self.lines) - before
+
+    def test_malformed(self) -> None:
+        """Of malformed requests one a second is told."""
+        self.assertEqual(self.lines_of(lambda number: self.request(b"\0\1", (HOST, 1 + number))), 3)
+        self.assertEqual(self.lines[0], "ignored ('172.30.4.11', 1): a request has a file name and a mode")
+
+    def test_outside(self) -> None:
+        """Of datagrams from outside the subnet one a second is told, at whichever socket they came."""
+        self.assertEqual(self.lines_of(lambda number: self.ask(b"x", (f"10.0.0.{number}", 1))), 3)
+        self.assertEqual(self.lines_of(lambda number: self.acknowledge(1, client=FAR, port=50000)), 3)
+
+    def test_kinds(self) -> None:
+        """One kind of nonsense does not hide another."""
+        self.ask(b"x", FAR)
+        self.request(b"\0\1")
+        self.assertEqual(len(self.lines), 2)
+
+    def test_amid_transfer(self) -> None:
+        """Of garbage amid a transfer one a second is told."""
+        self.files.contents[b"file"] = bytes(600)
+        self.ask(b"file")
+        self.assertEqual(self.lines_of(lambda number: self.say(b"\0\4")), 3)
+
+    def test_forgotten(self) -> None:
+        """A client that asks again and again from one port costs one line a second; another is heard beside it."""
+        self.files.contents[b"file"] = bytes(600)
+        self.assertEqual(self.lines_of(lambda number: self.ask(b"file", tsize=str(number))), 3)
+        self.ask(b"file", ("172.30.4.12", 1))
+        self.ask(b"file", ("172.30.4.12", 1), tsize="0")
+        self.assertEqual(self.lines[-1], "'file' to ('172.30.4.12', 1) ended: 'asked anew from the same port'")
+
+    def test_many_hosts(self) -> None:
+        """However many hosts take part, a second has at most 64 lines of ends."""
+        self.files.contents[b"file"] = bytes(600)
+
+        def probe(number: int) -> None:
+            client = (f"172.30.4.{number + 1}", 1)
+            self.ask(b"file", client, tsize="0")
+            self.say(captures.EARLY_TERMINATE, client)
+
+        self.assertEqual(self.lines_of(probe), 3 * 64)
+
+    def test_trouble(self) -> None:
+        """A trouble of the manager is a warning once a second, not for each request."""
+        self.files.is_short_of_descriptors = True
+        self.assertEqual(self.lines_of(lambda number: self.ask(b"file", (HOST, 1 + number))), 3)
+        self.assertIn("Too many open files", self.lines[0])
+
+    def test_full(self) -> None:
+        """So is a table that keeps running full."""
+        self.files.contents[b"file"] = bytes(600)
+
+        def fill(number: int) -> None:
+            for last in range(6):
+                self.ask(b"file", (f"172.30.4.{50 + last}", 1))
+            for transfer in self.server.deliveries.table:
+                self.server.deliveries.forget(transfer, "gone")
+            self.ask(b"file")
+
+        self.lines_of(fill)
+        self.assertEqual(len([line for line in self.lines if line.startswith("5 TFTP transfers run")]), 3)
+
+    def test_nothing_of_the_network_controls_a_terminal(self) -> None:
+        """Escape sequences in names and messages come out harmless."""
+        self.files.contents[b"\x1b[2J"] = bytes(600)
+        self.ask(b"\x1b[31m\nmissing")
+        self.ask(b"\x1b[2J")
+        self.say(tftp.Error(0, "Early terminate \x1b]0;x\x07"))
+        self.assertEqual(len(self.lines), 2)
+        self.assertTrue(all(line.isprintable() for line in self.lines), self.lines)
+
+    def test_long_message(self) -> None:
+        """Of a client's endless ERROR 256 characters are kept."""
+        self.files.contents[b"file"] = bytes(2000)
+        self.ask(b"file")
+        self.acknowledge(1)
+        self.say(tftp.Error(3, "x" * 60_000))
+        [event] = self.events.of(TransferAborted)
+        assert isinstance(event, TransferAborted)
+        self.assertEqual(event.reason, "the client said error 3: " + "x" * 256)
 
 
 class TroubleTests(Serving):

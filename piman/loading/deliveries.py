@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from piman.fleet.events import TransferAborted
 from piman.fleet.interfaces import IEventSink
+from piman.fleet.throttle import Throttle
 from piman.loading.blocks import Blocks
 from piman.loading.reports import LoadingReports
 from piman.loading.transfers import (
@@ -28,6 +29,13 @@ from piman.wire import MalformedDatagram, tftp
 
 ACK = tftp.Opcode.ACKNOWLEDGEMENT.to_bytes(2, "big")
 """What nearly every datagram at a data socket begins with."""
+
+ENDED = "{name!r} to {client} ended: {reason!r}"
+"""Both come from the network and may hold anything."""
+LINES_PER_SECOND = 64
+"""The most that is logged of transfers, one of a kind for each host: a flood must not cost more than its packets."""
+LONGEST_MESSAGE = 256
+"""Characters of a client's ERROR that are kept; a datagram has room for 65,000."""
 
 
 class Deliveries:
@@ -47,6 +55,7 @@ class Deliveries:
         self._events = events
         self._blocks = blocks
         self._reports = reports
+        self._said = Throttle(clock, 1.0, capacity=LINES_PER_SECOND)
 
     def begin(self, transfer: Transfer) -> None:
         """Send the first reply."""
@@ -73,9 +82,8 @@ class Deliveries:
 
     def forget(self, transfer: Transfer, reason: str) -> None:
         """End a transfer in a way that nobody needs to hear of."""
-        self._log.debug(
-            "{name} to {client} ended: {reason}", name=transfer.file.name, client=transfer.client, reason=reason
-        )
+        if self._said.passes(("forgotten", transfer.client[0])):
+            self._log.debug(ENDED, name=transfer.file.name, client=transfer.client, reason=reason)
         self._end(transfer)
 
     def sweep(self) -> None:
@@ -146,14 +154,16 @@ class Deliveries:
         try:
             error = tftp.from_wire(data)
         except MalformedDatagram as reason:
-            self._log.debug("ignored {client}: {reason}", client=transfer.client, reason=reason)
+            if self._said.passes("malformed"):
+                self._log.debug("ignored {client}: {reason}", client=transfer.client, reason=reason)
             return
         if not isinstance(error, tftp.Error):
             return
+        message = error.message[:LONGEST_MESSAGE]
         if is_normal_end(transfer, error):
-            self.forget(transfer, error.message)
+            self.forget(transfer, message)
         else:
-            self._abort(transfer, f"the client said error {error.code}: {error.message}")
+            self._abort(transfer, f"the client said error {error.code}: {message}")
 
     def _look_after(self, transfer: Transfer, now: float) -> None:
         due = overdue(transfer, now)
@@ -184,7 +194,7 @@ class Deliveries:
         """The end of a transfer that should have gone on."""
         self._end(transfer)
         name, block = transfer.file.name, max(0, transfer.confirmed)
-        if transfer.mac is None:
-            self._log.info("{name} to {client} ended: {reason}", name=name, client=transfer.client, reason=reason)
-        else:
+        if transfer.mac is not None:
             self._events.emit(TransferAborted(mac=transfer.mac, name=name, block=block, reason=reason))
+        elif self._said.passes(("aborted", transfer.client[0])):
+            self._log.info(ENDED, name=name, client=transfer.client, reason=reason)
