@@ -7,19 +7,15 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 from typing import Any
 
-import attrs
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from piman.boot.content import ContentChanged
 from piman.fleet.events import BootFilesServed, Event, LoadingStarted, TransferAborted
-from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, IBootFiles
 from piman.fleet.model import MACAddress
-from piman.testing.fakes import CapturedEvents, MemoryAddressBook
+from piman.testing.fakes import CapturedEvents, MemoryAddressBook, MemoryBootFiles
 from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
 from piman.tftp import DataProtocol, RequestProtocol, TFTPServer, TFTPSettings, tftp_service
 from piman.wire import tftp
@@ -33,55 +29,9 @@ SERVER_HOST = "172.30.4.1"
 NETWORK = IPv4Network("172.30.4.0/24")
 
 
-@attrs.define
-class MemoryFile:
-    """A boot file in memory that can break."""
-
-    name: str
-    content: bytes
-    identity: object
-    is_closed: bool = False
-    is_broken: bool = False
-
-    @property
-    def size_bytes(self) -> int:
-        """The length."""
-        return len(self.content)
-
-    def read(self, offset: int, count: int) -> bytes:
-        """A piece."""
-        if self.is_broken:
-            raise ContentChanged(self.name)
-        return self.content[offset : offset + count]
-
-    def close(self) -> None:
-        """Note it."""
-        self.is_closed = True
-
-
-@implementer(IBootFiles)
-class MemoryFiles:
-    """Boot files in memory; every client in the subnet is the same node."""
-
-    def __init__(self) -> None:
-        self.contents: dict[bytes, bytes] = {}
-        self.opened: list[MemoryFile] = []
-        self.is_short_of_descriptors = False
-
-    def open(self, client: IPv4Address, name: bytes) -> BootFile:
-        """A new handle."""
-        if name.startswith(b".."):
-            raise BootFileRefused("the name leads out of the boot files")
-        if self.is_short_of_descriptors:
-            raise OSError(24, "Too many open files")
-        if name not in self.contents:
-            raise BootFileMissing("no such file")
-        self.opened.append(MemoryFile(name.decode(), self.contents[name], (name, len(self.opened))))
-        return self.opened[-1]
-
-    def node_at(self, client: IPv4Address, name: bytes) -> MACAddress | None:
-        """The node."""
-        return MAC if client in NETWORK else None
+def memory_files() -> MemoryBootFiles:
+    """Boot files in memory, and a node at HOST."""
+    return MemoryBootFiles(nodes={IPv4Address(HOST): MAC})
 
 
 class ServedTransport(FakeDatagramTransport):
@@ -108,7 +58,7 @@ class Serving(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.events = CapturedEvents()
-        self.files = MemoryFiles()
+        self.files = memory_files()
         self.book = MemoryAddressBook()
         settings = TFTPSettings(network=NETWORK, **self.settings)
         self.server = TFTPServer(
@@ -288,9 +238,9 @@ class RefusalTests(Serving):
     def test_manager_in_trouble(self) -> None:
         """When the manager cannot open files just now it says nothing, so that the firmware asks again."""
         self.files.contents[b"file"] = b"x"
-        self.files.is_short_of_descriptors = True
+        self.files.failure = OSError(24, "Too many open files")
         self.assertEqual(self.ask(b"file"), [])
-        self.files.is_short_of_descriptors = False
+        self.files.failure = None
         self.assertEqual(self.ask(b"file"), [tftp.Data(1, b"x")])
 
     def test_off_subnet(self) -> None:
@@ -687,7 +637,7 @@ class LogTests(Serving):
 
     def test_trouble(self) -> None:
         """A trouble of the manager is a warning once a second, not for each request."""
-        self.files.is_short_of_descriptors = True
+        self.files.failure = OSError(24, "Too many open files")
         self.assertEqual(self.lines_of(lambda number: self.ask(b"file", (HOST, 1 + number))), 3)
         self.assertIn("Too many open files", self.lines[0])
 
@@ -750,7 +700,7 @@ class ServiceTests(SynchronousTestCase):
         return tftp_service(
             reactor,
             settings=TFTPSettings(network=NETWORK, address=SERVER_HOST, **settings),
-            files=MemoryFiles(),
+            files=memory_files(),
             addresses=MemoryAddressBook(),
             events=CapturedEvents(),
             plain=True,
@@ -770,7 +720,7 @@ class ServiceTests(SynchronousTestCase):
     def test_stops_clean(self) -> None:
         """After it stopped no port listens, no file is open and no timer waits."""
         reactor = MemoryDatagramReactor()
-        files = MemoryFiles()
+        files = memory_files()
         files.contents[b"file"] = bytes(600)
         service = tftp_service(
             reactor,
@@ -792,7 +742,7 @@ class ServiceTests(SynchronousTestCase):
     def test_one_timer(self) -> None:
         """However many transfers run, one timer waits."""
         reactor = MemoryDatagramReactor()
-        files = MemoryFiles()
+        files = memory_files()
         files.contents[b"file"] = bytes(600)
         service = tftp_service(
             reactor,

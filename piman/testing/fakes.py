@@ -3,15 +3,20 @@
 In-memory stand-ins for the seams of :mod:`piman.fleet.interfaces`.
 """
 
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from piman.boot.content import ContentChanged
+from piman.boot.names import components_of
 from piman.fleet.events import Event
 from piman.fleet.interfaces import (
+    BootFileMissing,
     IAddressBook,
+    IBootFiles,
     IEventSink,
     IIntentStore,
     ILeaseStore,
@@ -173,3 +178,70 @@ class MemoryIntentStore:
             return fail(self.failure)
         self.intents[intent.id] = intent
         return succeed(None)
+
+
+class MemoryBootFile:
+    """
+    A boot file in memory.
+
+    :ivar is_closed: whether it was let go; then it reads no more.
+    :ivar is_broken: when set, reads fail as those of a file that was rewritten in place.
+    """
+
+    def __init__(self, name: str, content: bytes, identity: Hashable) -> None:
+        self.name = name
+        self.identity = identity
+        self.is_closed = False
+        self.is_broken = False
+        self._content = content
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the content."""
+        return len(self._content)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``offset``."""
+        if self.is_closed:
+            raise OSError(errno.EBADF, "the file is closed", self.name)
+        if self.is_broken:
+            raise ContentChanged(self.name)
+        return self._content[offset : offset + count]
+
+    def close(self) -> None:
+        """Let go."""
+        self.is_closed = True
+
+
+@implementer(IBootFiles)
+class MemoryBootFiles:
+    """
+    Boot files as a plain dictionary, the same for every client.
+
+    :ivar contents: by name, without leading and doubled slashes.
+    :ivar opened: all files that were opened, in order.
+    :ivar failure: when set, nothing can be opened, as when the manager is out of descriptors.
+    """
+
+    def __init__(
+        self, contents: Mapping[bytes, bytes] | None = None, nodes: Mapping[IPv4Address, MACAddress] | None = None
+    ) -> None:
+        self.contents = dict(contents or {})
+        self.opened: list[MemoryBootFile] = []
+        self.failure: OSError | None = None
+        self._nodes = dict(nodes or {})
+
+    def open(self, client: IPv4Address, name: bytes) -> MemoryBootFile:
+        """A new handle."""
+        path = b"/".join(components_of(name))
+        if self.failure is not None:
+            raise self.failure
+        if path not in self.contents:
+            raise BootFileMissing("no such file")
+        content = self.contents[path]
+        self.opened.append(MemoryBootFile(name.decode("utf-8", "backslashreplace"), content, (path, content)))
+        return self.opened[-1]
+
+    def node_at(self, client: IPv4Address, name: bytes) -> MACAddress | None:
+        """The node at this address, whatever it asks for."""
+        return self._nodes.get(client)
