@@ -2,6 +2,8 @@
 Boot files as DATA datagrams.
 """
 
+import tracemalloc
+
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,19 @@ class BlocksTests(SynchronousTestCase):
         reads = file.reads
         blocks.datagram(file, edition, 1)
         self.assertEqual(file.reads, reads + 1)
+
+    def test_small_blocks(self) -> None:
+        """Of the smallest blocks, whose payload is the least part of them, not more memory is taken either."""
+        file = CountingFile(bytes(10 * SEGMENT_BYTES))
+        blocks = Blocks(20 * SEGMENT_BYTES)
+        edition = blocks.edition(file, 8)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(1, 10 * SEGMENT_BYTES // 8, 8000):
+            blocks.datagram(file, edition, number)
+        taken, _ = tracemalloc.get_traced_memory()
+        self.assertTrue(10 * SEGMENT_BYTES < taken < 20 * SEGMENT_BYTES, taken)
+        self.assertTrue(0.8 < blocks.cached_bytes / taken < 1.25, (blocks.cached_bytes, taken))
 
     def test_nothing_kept(self) -> None:
         """Without any room it still serves."""

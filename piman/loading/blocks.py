@@ -15,6 +15,8 @@ from piman.wire import tftp
 
 SEGMENT_BYTES = 1 << 16
 """Files are read and cut this many bytes at a time."""
+DATAGRAM_OVERHEAD_BYTES = 48
+"""What a datagram takes beside its payload: 33 for the object, 4 for the header, 8 for its place in the segment."""
 _HEADER = struct.Struct("!HH")
 
 
@@ -33,7 +35,7 @@ class Blocks:
     """
     DATA datagrams ready to be sent, shared by all transfers; the oldest segments give way.
 
-    :param cache_bytes: how much is kept; whatever is asked for is made again from its file.
+    :param cache_bytes: how much memory what is kept may take; whatever is asked for is made again from its file.
     """
 
     def __init__(self, cache_bytes: int) -> None:
@@ -44,7 +46,7 @@ class Blocks:
 
     @property
     def cached_bytes(self) -> int:
-        """How much is kept now."""
+        """How much memory is taken now."""
         return self._cached_bytes
 
     def edition(self, file: BootFile, block_bytes: int) -> Edition:
@@ -69,8 +71,9 @@ class Blocks:
         data = file.read(first * size, edition.blocks_per_segment * size)
         segment = cut(data, size, first + 1, edition.blocks_per_segment)
         edition.segments[index] = segment
-        self._order.append((edition, index, len(data)))
-        self._cached_bytes += len(data)
+        kept_bytes = len(data) + len(segment) * DATAGRAM_OVERHEAD_BYTES
+        self._order.append((edition, index, kept_bytes))
+        self._cached_bytes += kept_bytes
         while self._cached_bytes > self._cache_bytes:
             oldest, old_index, old_bytes = self._order.popleft()
             del oldest.segments[old_index]
