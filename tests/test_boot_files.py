@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -392,6 +392,7 @@ class ConfinementTests(BootDirectory):
                 seen.add(b"refused")
         self.assertNotIn(b"secret", seen)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=60) | st.lists(pieces).map(b"".join))
     def test_any_name(self, name: bytes) -> None:
         """No name whatever raises anything else or gets the secret."""
