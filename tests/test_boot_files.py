@@ -231,6 +231,42 @@ class ViewTests(BootDirectory):
         self.assertEqual(self.fetch(ONE_AT, "config.txt", **settings), b"apart")
         self.assertRefused(TWO_AT, f"nodes/{ONE_SERIAL}/config.txt", **settings)
 
+    def test_overlay_dir_anywhere(self) -> None:
+        """Own folders may lie in boot_dir itself or around it: the shared files are shared all the same."""
+        self.write("boot/start4.elf", b"shared")
+        self.write("boot/cmdline.txt", b"shared")
+        self.write(f"boot/{ONE_SERIAL}/cmdline.txt", b"own")
+        self.write(f"{TWO_SERIAL}/cmdline.txt", b"own")
+        for overlay_dir, client in ((self.boot, ONE_AT), (self.base, TWO_AT)):
+            self.book.bindings[TWO_AT] = TWO
+            self.assertEqual(self.fetch(client, "start4.elf", overlay_dir=overlay_dir), b"shared")
+            self.assertEqual(self.fetch(client, "cmdline.txt", overlay_dir=overlay_dir), b"own")
+            self.assertEqual(self.fetch(NOBODY_AT, "cmdline.txt", overlay_dir=overlay_dir), b"shared")
+
+    def test_overlay_dir_around_is_not_shown(self) -> None:
+        """What lies in own folders around boot_dir comes out by no link either."""
+        self.write(f"{TWO_SERIAL}/cmdline.txt", b"two")
+        (self.boot / "link").symlink_to(f"../{TWO_SERIAL}")
+        self.assertRefused(ONE_AT, "link/cmdline.txt", overlay_dir=self.base)
+
+    def test_odd_folders(self) -> None:
+        """Folders with blanks, line ends and bytes that are no text serve like others."""
+        nodes = self.base / os.fsdecode(b"no des\n\xff;")
+        (nodes / ONE_SERIAL / os.fsdecode(b"\xfe \n")).mkdir(parents=True)
+        (nodes / ONE_SERIAL / os.fsdecode(b"\xfe \n/x (deleted)")).write_bytes(b"own")
+        for prefix in (b"", b"/", ONE_SERIAL.encode() + b"//"):
+            self.assertEqual(self.fetch(ONE_AT, prefix + b"\xfe \n//x (deleted)", overlay_dir=nodes), b"own")
+
+    def test_prefix_in_capitals(self) -> None:
+        """A prefix may come in capitals: it names the same node, and its folder is the one in small letters."""
+        self.write(f"boot/{TWO_SERIAL}/cmdline.txt", b"two")
+        self.write(f"boot/{TWO_SERIAL.upper()}/config.txt", b"not read")
+        self.write("boot/config.txt", b"shared")
+        for prefix in (TWO_SERIAL.upper(), "E0ff06DA", "DC-A6-32-01-36-C2"):
+            self.assertEqual(self.fetch(NOBODY_AT, f"{prefix}//cmdline.txt"), b"two")
+            self.assertEqual(self.fetch(NOBODY_AT, f"/{prefix}/config.txt"), b"shared")
+            self.assertMissing(ONE_AT, f"{prefix}//cmdline.txt")
+
     def test_image_files(self) -> None:
         """A node's image may bring boot files: after the node's own, before the shared ones."""
         self.write("boot/kernel8.img", b"shared")

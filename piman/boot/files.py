@@ -209,10 +209,13 @@ class BootFiles:
 
         :raises BootFileRefused: when it must not be served.
         """
-        if not any(found.is_under(real) for _, real in trees.values()):
+        homes = [real for _, real in trees.values() if found.is_under(real)]
+        if not homes:
             raise BootFileRefused("the name leads out of the boot files")
-        overlays = trees.get(self._overlay_dir or b"")
-        if overlays is not None and not candidate.is_own and found.is_under(overlays[1]):
+        _, overlays = trees.get(self._overlay_dir or b"", (-1, b""))
+        _, shared = trees.get(self._boot_dir, (-1, b""))
+        # One of the two may lie in the other, or be the same.
+        if not candidate.is_own and overlays != shared and max(homes, key=len) == overlays:
             raise BootFileRefused("the file belongs to a single node")
         if self._is_protected(found):
             raise BootFileRefused("root file systems are not served here")
