@@ -3,12 +3,15 @@ Our TFTP server and clients that nobody here wrote: curl, tftp-hpa, atftp and bu
 """
 
 import hashlib
+import random
 import shutil
+import socket
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, TestCase
@@ -215,6 +218,48 @@ class BusyboxTests(ForeignClient):
         )
         self.assertEqual(status, 0, (output, error))
         self.assertReceived(content)
+
+
+class BlastTests(ForeignClient):
+    """A bounded blast of nonsense at all sockets."""
+
+    def shot(self, chance: random.Random) -> bytes:
+        """A datagram: noise, or a request or an answer with something wrong in it."""
+        noise = chance.randbytes(chance.randrange(40))
+        return chance.choice(
+            (
+                noise,
+                b"\0\1" + noise,
+                b"\0\1" + noise + b"\0octet\0" + noise,
+                b"\0\1kernel8.img\0octet\0windowsize\x0065535\0blksize\0008\0",
+                b"\0\1../" + noise + b"\0octet\0",
+                b"\0\2kernel8.img\0octet\0" + noise,
+                b"\0\4" + chance.randbytes(2),
+                b"\0\5\0\0" + noise,
+                chance.randbytes(9000),
+            )
+        )
+
+    async def test_served_amid_it(self) -> None:
+        """While 20,000 such datagrams come in a client gets its file; nothing met a mistake of ours."""
+        content = self.write("kernel8.img", pattern(3_000_000))
+        chance = random.Random(2347)
+        ports = (self.service.port_number, *self.service.data_port_numbers)
+        guns = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(20)]
+        for last, gun in enumerate(guns, start=2):  # each its own host: one host's transfers push out each other
+            self.addCleanup(gun.close)
+            gun.bind((f"127.0.0.{last}", 0))
+        fetched = Deferred.fromCoroutine(self.curl("kernel8.img"))
+        for _ in range(200):
+            for _ in range(100):
+                chance.choice(guns).sendto(self.shot(chance), (HOST, chance.choice(ports)))
+            await deferLater(reactor, 0)  # type: ignore[arg-type]
+        _, error, status = await fetched
+        self.assertEqual((error, status), (b"", 0))
+        self.assertReceived(content)
+        _, error, status = await self.curl("kernel8.img")
+        self.assertEqual((error, status), (b"", 0))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class EventTests(ForeignClient):
