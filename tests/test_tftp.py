@@ -305,6 +305,17 @@ class StrayTests(Serving):
         self.assertEqual(self.acknowledge(1), [tftp.Data(2, bytes(88))])
 
 
+class ClosedSocketTests(Serving):
+    """Data sockets that were closed."""
+
+    def test_not_used(self) -> None:
+        """No answer leaves by a data socket that is closed; the others go on taking turns."""
+        self.server.doors[1].doStop()
+        for _ in range(6):
+            self.ask(b"missing")
+        self.assertEqual(sorted(port for port, _, _ in self.written), [50000] * 2 + [50002] * 2 + [50003] * 2)
+
+
 class SamePortTests(Serving):
     """Clients that use a port again."""
 
