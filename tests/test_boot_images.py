@@ -25,9 +25,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
-from piman.boot.image_http import ImageHTTPSettings, Span, covered, image_http_service, wanted_span
+from piman.boot.image_http import ImageHTTPSettings, image_http_service
 from piman.boot.image_tcp import ImageSettings, image_service
 from piman.boot.images import ImageChanged, ImageLibrary, in_thread
+from piman.boot.ranges import Span, covered, wanted_span
 from piman.boot.streams import FileTransport, IFileTransport
 from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
 from piman.fleet.intents import IntentBook

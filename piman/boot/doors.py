@@ -31,6 +31,17 @@ class Refused(Exception):
 
 
 @attrs.frozen(kw_only=True)
+class DoorSettings:
+    """The knobs of a door."""
+
+    port: int
+    max_streams: int
+    address: str = "0.0.0.0"
+    stall_seconds: float = 300.0
+    """A stream of which the node takes nothing for so long is given up."""
+
+
+@attrs.frozen(kw_only=True)
 class Collaborators:
     """What a door asks of the others."""
 
@@ -77,14 +88,10 @@ class Door(Service):
 
     kind = ""
 
-    def __init__(
-        self, reactor: IReactorTCP, *, port: int, address: str, stall_seconds: float, parts: Collaborators
-    ) -> None:
+    def __init__(self, reactor: IReactorTCP, settings: DoorSettings, parts: Collaborators) -> None:
         self._reactor = reactor
         self.clock = IReactorTime(reactor)
-        self._port = port
-        self._address = address
-        self._stall_seconds = stall_seconds
+        self.settings = settings
         self.parts = parts
         self.streams: set[Stream] = set()
         self._listening: IListeningPort | None = None
@@ -98,18 +105,18 @@ class Door(Service):
     @property
     def port(self) -> int:
         """The number of the bound port."""
-        return self._port if self._listening is None else cast(int, cast(Any, self._listening.getHost()).port)
+        return self.settings.port if self._listening is None else cast(int, cast(Any, self._listening.getHost()).port)
 
     def privilegedStartService(self) -> None:
         """Bind; a taken port raises CannotListenError."""
-        self._listening = listen_for_files(self._reactor, self._port, self.factory(), self._address)
+        self._listening = listen_for_files(self._reactor, self.settings.port, self.factory(), self.settings.address)
 
     def startService(self) -> None:
         """Begin to watch for streams that do not move."""
         super().startService()
         if self._listening is None:
             self.privilegedStartService()
-        self._sweeping.start(self._stall_seconds / _SWEEPS, now=False)
+        self._sweeping.start(self.settings.stall_seconds / _SWEEPS, now=False)
 
     def stopService(self) -> "Deferred[None]":
         """Close the port and all streams."""
@@ -133,7 +140,7 @@ class Door(Service):
     def _sweep(self) -> None:
         for stream in tuple(self.streams):
             if stream.is_stuck():
-                stream.abort(f"the node took nothing for {self._stall_seconds:.0f} seconds")
+                stream.abort(f"the node took nothing for {self.settings.stall_seconds:.0f} seconds")
 
     # What happened
 

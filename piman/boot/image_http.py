@@ -7,7 +7,6 @@ also after a restart of the manager: the token is durable and bound to one inten
 Specification: docs/protocols/hello.md.
 """
 
-import re
 from collections import OrderedDict
 from typing import Any
 
@@ -19,24 +18,22 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from piman.boot.doors import Collaborators, Door, Refused, Stream
+from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
 from piman.boot.images import ImageChanged, ImageFile, ImageLibrary
+from piman.boot.ranges import Span, covered, wanted_span
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, ImageMissing
 from piman.fleet.model import Intent, IntentState
 
 PORT = 4480
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _FETCHES_KEPT = 16_384
 
 
 @attrs.frozen(kw_only=True)
-class ImageHTTPSettings:
+class ImageHTTPSettings(DoorSettings):
     """The knobs of the HTTP image door."""
 
     port: int = PORT
-    address: str = "0.0.0.0"
-    stall_seconds: float = 300.0
     max_streams: int = 4096
 
 
@@ -47,52 +44,6 @@ class Answer(Exception):
         super().__init__(sentence)
         self.status = status
         self.headers = headers
-
-
-# Ranges
-
-
-@attrs.frozen
-class Span:
-    """Bytes ``start`` to ``end``, the end not included."""
-
-    start: int
-    end: int
-
-
-def wanted_span(header: str | None, size: int) -> Span | None:
-    """
-    The single range that is asked for (RFC 9110 section 14.2); None: the whole.
-
-    Several ranges, other units and malformed ones are ignored, as the section allows.
-
-    :raises ValueError: nothing of the range exists.
-    """
-    match = _RANGE.fullmatch((header or "").replace(" ", ""))
-    if match is None or match.group() == "bytes=-":
-        return None
-    first, last = match.groups()
-    if not first:
-        count = min(int(last), size)
-        if not count:
-            raise ValueError("an empty suffix")
-        return Span(size - count, size)
-    if last and int(last) < int(first):
-        return None
-    if int(first) >= size:
-        raise ValueError("it begins after the end")
-    return Span(int(first), min(int(last) + 1, size) if last else size)
-
-
-def covered(spans: tuple[Span, ...], more: Span) -> tuple[Span, ...]:
-    """The spans with one more, merged and in order."""
-    merged: list[Span] = []
-    for span in sorted((*spans, more), key=lambda span: span.start):
-        if merged and span.start <= merged[-1].end:
-            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
-        elif span.end > span.start:
-            merged.append(span)
-    return tuple(merged)
 
 
 @attrs.define
@@ -184,14 +135,7 @@ class ImageHTTPDoor(Door):
     _log = Logger()
 
     def __init__(self, reactor: IReactorTCP, *, settings: ImageHTTPSettings, parts: Collaborators) -> None:
-        super().__init__(
-            reactor,
-            port=settings.port,
-            address=settings.address,
-            stall_seconds=settings.stall_seconds,
-            parts=parts,
-        )
-        self._max_streams = settings.max_streams
+        super().__init__(reactor, settings, parts)
         self._fetches: OrderedDict[str, Fetch] = OrderedDict()
 
     def factory(self) -> Any:
@@ -238,7 +182,7 @@ class ImageHTTPDoor(Door):
             raise Answer(404, "The token is for another image.")
         if intent.state not in (IntentState.ORDERED, IntentState.DELIVERED):
             raise Answer(410, "The installation is over: say HELLO again.")
-        if len(self.streams) >= self._max_streams:
+        if len(self.streams) >= self.settings.max_streams:
             raise Answer(503, "Too many nodes fetch images.", **{"retry-after": "10"})
         return intent
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.boot.doors import Collaborators, Door, Refused, Stream
+from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
 from piman.boot.images import ImageLibrary
 from piman.boot.streams import IFileTransport
 from piman.fleet.intents import IntentBook
@@ -31,13 +31,10 @@ _LINGER_SECONDS = 60.0
 
 
 @attrs.frozen(kw_only=True)
-class ImageSettings:
+class ImageSettings(DoorSettings):
     """The knobs of the raw image door."""
 
     port: int = PORT
-    address: str = "0.0.0.0"
-    stall_seconds: float = 300.0
-    """A stream of which the node takes nothing for so long is given up."""
     max_streams: int = 12_000
 
 
@@ -141,14 +138,7 @@ class ImageDoor(Door):
     def __init__(
         self, reactor: IReactorTCP, *, settings: ImageSettings, installers: IInstallers, parts: Collaborators
     ) -> None:
-        super().__init__(
-            reactor,
-            port=settings.port,
-            address=settings.address,
-            stall_seconds=settings.stall_seconds,
-            parts=parts,
-        )
-        self._max_streams = settings.max_streams
+        super().__init__(reactor, settings, parts)
         self._installers = installers
         self._open: set[ImageProtocol] = set()
 
@@ -158,7 +148,7 @@ class ImageDoor(Door):
 
     def has_room(self) -> bool:
         """Whether one more stream is accepted."""
-        return len(self._open) < self._max_streams
+        return len(self._open) < self.settings.max_streams
 
     def admit(self, address: str) -> Intent:
         """

@@ -3,32 +3,67 @@
 The machine of one conversation with an installer.
 
 What a node may say in any state is a transition, often "an event, and stay"; only our own impossible calls are errors.
-States: greeting, deciding, formatting, finishing, leaving, gone.
+The table is written section by section: what decides, what was decided, what is said by the way, how it ends.
 Acts and knowledge: :mod:`piman.installing.installer`.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
+import attrs
 from automat import TypeMachineBuilder
 
 from piman.fleet.events import ClockSet
 from piman.fleet.model import Image, Intent
-from piman.installing.installer import Card, Conversation, Core
+from piman.installing.installer import Core
+from piman.installing.words import Card, Conversation
+
+if TYPE_CHECKING:
+    from automat._typed import TypedState  # automat exports it under no other name
+
+State: TypeAlias = "TypedState[Conversation, Core]"
+
+
+@attrs.frozen(kw_only=True)
+class States:
+    """Where a conversation can be."""
+
+    greeting: State
+    deciding: State
+    formatting: State
+    finishing: State
+    leaving: State
+    gone: State
+
+    @property
+    def not_formatting(self) -> tuple[State, ...]:
+        """Alive, but the node has no order to format."""
+        return (self.greeting, self.deciding, self.finishing, self.leaving)
+
+    @property
+    def alive(self) -> tuple[State, ...]:
+        """All but the end."""
+        return (*self.not_formatting, self.formatting)
 
 
 def _build() -> Callable[[Core], Conversation]:
     builder = TypeMachineBuilder(Conversation, Core)
-    greeting = builder.state("greeting")
-    deciding = builder.state("deciding")
-    formatting = builder.state("formatting")
-    finishing = builder.state("finishing")
-    leaving = builder.state("leaving")
-    gone = builder.state("gone")
-    alive = (greeting, deciding, formatting, finishing, leaving)
+    # The first state is the one in which a conversation begins.
+    states = States(**{field.name: builder.state(field.name) for field in attrs.fields(States)})
+    _what_decides(states)
+    _what_decides_nothing(states)
+    _what_was_decided(states)
+    _what_is_said_of_the_work(states)
+    _what_is_said_by_the_way(states)
+    _overtime(states)
+    _the_end(states)
+    return builder.build()
 
-    # What decides
 
-    @greeting.upon(Conversation.card_seen).to(deciding)
+def _what_decides(states: States) -> None:
+    formatting = states.formatting
+
+    @states.greeting.upon(Conversation.card_seen).to(states.deciding)
     def card_decides(talk: Conversation, core: Core, card: Card) -> None:
         core.within(talk, core.desk.limits.format_seconds)
         core.begin(talk, core.decide(talk, card))
@@ -50,16 +85,19 @@ def _build() -> Callable[[Core], Conversation]:
         if core.disk_is_ready and core.delivered() is not None:
             talk.finished()
 
-    @formatting.upon(Conversation.finished).to(finishing)
+    @formatting.upon(Conversation.finished).to(states.finishing)
     def finished(talk: Conversation, core: Core) -> None:
         if core.intent is not None:
             core.begin(talk, core.fulfil(talk, core.delivered() or core.intent))
 
-    @formatting.upon(Conversation.retry).to(deciding)
+    @formatting.upon(Conversation.retry).to(states.deciding)
     def retry(talk: Conversation, core: Core, reason: str, fatal: bool) -> None:
         core.begin(talk, core.try_again(talk, reason, fatal))
 
-    for state in (greeting, deciding, finishing, leaving):
+
+def _what_decides_nothing(states: States) -> None:
+    """Words that decide, in states where there is nothing for them to decide."""
+    for state in states.not_formatting:
         state.upon(Conversation.retry).loop().returns(None)
         state.upon(Conversation.finished).loop().returns(None)
 
@@ -69,40 +107,48 @@ def _build() -> Callable[[Core], Conversation]:
         ) -> None:
             core.unexpected(text, name)
 
-    for state in (deciding, finishing, leaving):
+    for state in (states.deciding, states.finishing, states.leaving):
 
         @state.upon(Conversation.card_seen).loop()
         def card_seen_twice(talk: Conversation, core: Core, card: Card, name: str = state.name) -> None:
             core.unexpected(card.text, name)
 
-    # What was decided
 
-    for state in (deciding, finishing):
+def _what_was_decided(states: States) -> None:
+    for state in (states.deciding, states.finishing):
 
-        @state.upon(Conversation.boot_ordered).to(leaving)
+        @state.upon(Conversation.boot_ordered).to(states.leaving)
         def boot(talk: Conversation, core: Core) -> None:
             core.say_boot(talk)
 
-        @state.upon(Conversation.turned_away).to(leaving)
+        @state.upon(Conversation.turned_away).to(states.leaving)
         def turned_away(talk: Conversation, core: Core, reason: str) -> None:
             core.within(talk, core.desk.limits.leaving_seconds)
             core.transport.loseConnection()
 
-    @deciding.upon(Conversation.format_ordered).to(formatting)
+    @states.deciding.upon(Conversation.format_ordered).to(states.formatting)
     def format_card(talk: Conversation, core: Core, intent: Intent, image: Image) -> None:
         core.say_format(talk, intent, image)
 
-    @deciding.upon(Conversation.resumed).to(formatting)
+    @states.deciding.upon(Conversation.resumed).to(states.formatting)
     def resumed(talk: Conversation, core: Core, intent: Intent) -> None:
         core.go_on(talk, intent)
 
-    # What is said by the way
 
-    @formatting.upon(Conversation.format_taken).loop()
+def _what_is_said_of_the_work(states: States) -> None:
+    """Words that belong to formatting, there and out of place."""
+
+    @states.formatting.upon(Conversation.format_taken).loop()
     def format_taken(talk: Conversation, core: Core, text: str) -> None:
         core.report(text, None)
 
-    for state in (greeting, deciding, finishing, leaving):
+    @states.formatting.upon(Conversation.reported).loop()
+    def reported_at_work(talk: Conversation, core: Core, text: str, fraction: float | None) -> None:
+        core.report(text, fraction)
+        if core.version == 2:
+            core.within(talk, core.desk.limits.format_seconds)
+
+    for state in states.not_formatting:
 
         @state.upon(Conversation.format_taken).loop()
         def formats_unasked(talk: Conversation, core: Core, text: str, name: str = state.name) -> None:
@@ -112,14 +158,20 @@ def _build() -> Callable[[Core], Conversation]:
         def mounts(talk: Conversation, core: Core, text: str) -> None:
             core.report(text, None)
 
-    leaving.upon(Conversation.boot_taken).loop().returns(None)
-    for state in (greeting, deciding, formatting, finishing):
+        @state.upon(Conversation.reported).loop()
+        def reported(talk: Conversation, core: Core, text: str, fraction: float | None) -> None:
+            core.report(text, fraction)
+
+
+def _what_is_said_by_the_way(states: States) -> None:
+    states.leaving.upon(Conversation.boot_taken).loop().returns(None)
+    for state in (states.greeting, states.deciding, states.formatting, states.finishing):
 
         @state.upon(Conversation.boot_taken).loop()
         def boots_unasked(talk: Conversation, core: Core, text: str, name: str = state.name) -> None:
             core.unexpected(text, name)
 
-    for state in alive:
+    for state in states.alive:
 
         @state.upon(Conversation.never_said).loop()
         def never_said(talk: Conversation, core: Core, text: str, name: str = state.name) -> None:
@@ -135,42 +187,35 @@ def _build() -> Callable[[Core], Conversation]:
         def stumbled(talk: Conversation, core: Core, reason: str) -> None:
             core.complain(reason)
 
-    for state in (greeting, deciding, finishing, leaving):
 
-        @state.upon(Conversation.reported).loop()
-        def reported(talk: Conversation, core: Core, text: str, fraction: float | None) -> None:
-            core.report(text, fraction)
-
-    @formatting.upon(Conversation.reported).loop()
-    def reported_at_work(talk: Conversation, core: Core, text: str, fraction: float | None) -> None:
-        core.report(text, fraction)
-        if core.version == 2:
-            core.within(talk, core.desk.limits.format_seconds)
-
-    # Ends
-
+def _overtime(states: States) -> None:
     for state, reason in (
-        (greeting, "the installer called, but never said what is on the card"),
-        (deciding, "the manager did not come to a decision in time"),
-        (formatting, "the installer took too long and was given up; the node is installed again at its next start"),
-        (finishing, "the manager could not write in time that the node is installed"),
+        (states.greeting, "the installer called, but never said what is on the card"),
+        (states.deciding, "the manager did not come to a decision in time"),
+        (
+            states.formatting,
+            "the installer took too long and was given up; the node is installed again at its next start",
+        ),
+        (states.finishing, "the manager could not write in time that the node is installed"),
     ):
 
         @state.upon(Conversation.overtime).loop()
         def overtime(talk: Conversation, core: Core, reason: str = reason) -> None:
             core.close_overtime(talk, reason)
 
-    @leaving.upon(Conversation.overtime).loop()
+    @states.leaving.upon(Conversation.overtime).loop()
     def leaves_late(talk: Conversation, core: Core) -> None:
         core.transport.abortConnection()
 
-    @formatting.upon(Conversation.lost).to(gone)
+
+def _the_end(states: States) -> None:
+    @states.formatting.upon(Conversation.lost).to(states.gone)
     def broken_off(talk: Conversation, core: Core) -> None:
         core.break_off(talk)
 
-    for state in (greeting, deciding, finishing, leaving):
+    for state in states.not_formatting:
 
-        @state.upon(Conversation.lost).to(gone)
+        @state.upon(Conversation.lost).to(states.gone)
         def lost(talk: Conversation, core: Core) -> None:
             core.leave(talk)
 
@@ -193,8 +238,7 @@ def _build() -> Callable[[Core], Conversation]:
         Conversation.overtime,
         Conversation.lost,
     ):
-        gone.upon(late).loop().returns(None)
-    return builder.build()
+        states.gone.upon(late).loop().returns(None)
 
 
 converse: Callable[[Core], Conversation] = _build()
