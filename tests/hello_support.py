@@ -207,8 +207,13 @@ class World:
         """The names of all events so far, in order."""
         return [type(event).__name__ for event in self.events.events]
 
-    def deliver(self, mac: MACAddress = MAC) -> None:
-        """The image door saw every byte acknowledged."""
+    def begin(self, mac: MACAddress = MAC) -> Intent:
+        """The image door lets the node in."""
         intent = self.service.intent_at_work(mac)
         assert intent is not None
-        self.book.deliver(intent)
+        self.book.image_began(intent)
+        return intent
+
+    def deliver(self, mac: MACAddress = MAC) -> None:
+        """The image door saw every byte acknowledged."""
+        self.book.deliver(self.begin(mac))

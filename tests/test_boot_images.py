@@ -385,6 +385,15 @@ class RawDoorTests(DoorTestCase):
         self.assertIs(self.state(), IntentState.ORDERED)
         self.assertEqual(await (await self.connect()).closed, self.content)
 
+    async def test_a_stream_costs_the_attempt(self) -> None:
+        """An order whose node never came to the door is followed by one of the same attempt; a stream ends that."""
+        again = await self.book.order(self.intent, self.intent.digest or "")
+        self.assertEqual(again.attempts, self.intent.attempts)
+        (await self.connect(paused=True)).transport.abortConnection()
+        await self.until(lambda: self.events.of(ImageInterrupted))
+        last = await self.book.order(self.intent, self.intent.digest or "")
+        self.assertEqual(last.attempts, self.intent.attempts + 1)
+
     async def test_second_stream(self) -> None:
         """A new stream of a node ends its old one."""
         old = await self.connect(paused=True)
@@ -579,6 +588,15 @@ class HTTPDoorTests(DoorTestCase):
         self.assertIs(self.state(), IntentState.DELIVERED)
         self.assertEqual(len(self.events.of(ImageStarted)), 1)
         self.assertEqual(len(self.events.of(ImageSent)), 1)
+
+    async def test_a_fetch_costs_the_attempt(self) -> None:
+        """An order whose node fetched a part of the image is followed by one of the next attempt."""
+        await self.ask(method="HEAD")
+        again = await self.book.order(self.intent, self.intent.digest or "")
+        self.assertEqual(again.attempts, self.intent.attempts)
+        await self.ask(Range="bytes=0-999")
+        last = await self.book.order(self.intent, self.intent.digest or "")
+        self.assertEqual(last.attempts, self.intent.attempts + 1)
 
     async def test_hole(self) -> None:
         """The last byte alone delivers nothing."""

@@ -12,7 +12,6 @@ from piman.fleet.events import Installed, IntentClosed, IntentOpened
 from piman.fleet.intents import (
     ATTEMPTS,
     OPEN_SECONDS,
-    PAUSE_SECONDS,
     IntentBook,
     IntentRefused,
     Verdict,
@@ -25,6 +24,7 @@ from piman.fleet.intents import (
     ordered,
 )
 from piman.fleet.model import Intent, IntentOrigin, IntentState
+from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
 from piman.testing.fakes import CapturedEvents
 from tests.hello_support import DIGEST, MAC, NOW, OTHER, SlowStore
 
@@ -34,6 +34,7 @@ DELIVERED = delivered(ORDERED, NOW)
 FULFILLED = fulfilled(DELIVERED, NOW)
 FAILED = failed(OPEN, NOW, "broken")
 EXPIRED = expired(OPEN, NOW, "late")
+STEPS = ("open", "node", "order", "begin", "stumble", "deliver", "fulfil", "fail", "crash", "hour", "full")
 
 
 class TransitionTests(SynchronousTestCase):
@@ -212,7 +213,7 @@ class BookTests(SynchronousTestCase):
         self.assertEqual(self.store.intents[OPEN.id].state, IntentState.FAILED)
 
     def test_full_disk(self) -> None:
-        """A step that was not written fails, and is written with the next one."""
+        """A step that was not written fails, and is written with the next one; a format never sent costs nothing."""
         intent = self.opened()
         self.store.held = True
         ordering = self.book.order(intent, DIGEST)
@@ -220,7 +221,7 @@ class BookTests(SynchronousTestCase):
         self.failureResultOf(ordering, OSError)
         self.store.held = False
         again = self.successResultOf(self.book.order(intent, DIGEST))
-        self.assertEqual(again.attempts, 2)
+        self.assertEqual(again.attempts, 1)
         self.assertEqual(self.store.intents[intent.id], again)
 
     def test_full_disk_at_the_end(self) -> None:
@@ -272,13 +273,78 @@ class BookTests(SynchronousTestCase):
     def test_pause_after_failure(self) -> None:
         """After a failure the node's own wish is not heard for an hour; the operator's ends the pause."""
         self.successResultOf(self.book.fail(self.opened(), "broken card"))
-        self.assertFalse(self.book.hears_own_wish(MAC))
-        self.assertTrue(self.book.hears_own_wish(OTHER))
+        self.assertEqual(self.book.deaf_seconds(MAC), PAUSE_SECONDS)
+        self.assertEqual(self.book.deaf_seconds(OTHER), 0)
         self.clock.advance(PAUSE_SECONDS)
-        self.assertTrue(self.book.hears_own_wish(MAC))
+        self.assertEqual(self.book.deaf_seconds(MAC), 0)
         self.successResultOf(self.book.fail(self.opened(), "broken card"))
         self.opened()
-        self.assertTrue(self.book.hears_own_wish(MAC))
+        self.assertEqual(self.book.deaf_seconds(MAC), 0)
+
+    def test_pause_when_the_line_may_be_to_blame(self) -> None:
+        """It begins with five minutes and doubles up to an hour; an installation ends the doubling."""
+        for seconds in (300, 600, 1200, 2400, 3600, 3600):
+            self.successResultOf(self.book.fail(self.opened(IntentOrigin.NODE), "broken line", Blame.LINE))
+            self.assertEqual(self.book.deaf_seconds(MAC), seconds)
+        intent = self.successResultOf(self.book.order(self.opened(IntentOrigin.NODE), DIGEST))
+        self.successResultOf(self.book.deliver(intent))
+        self.successResultOf(self.book.fulfil(intent))
+        self.successResultOf(self.book.fail(self.opened(IntentOrigin.NODE), "broken line", Blame.LINE))
+        self.assertEqual(self.book.deaf_seconds(MAC), LINE_PAUSE_SECONDS)
+
+    def test_no_pause(self) -> None:
+        """An intent that fails of nobody's fault leaves the node's own wish heard."""
+        self.successResultOf(self.book.fail(self.opened(), "no image", Blame.NOBODY))
+        self.assertEqual(self.book.deaf_seconds(MAC), 0)
+
+    def order(self) -> int:
+        """Order a format; the attempt that it counts as."""
+        return self.successResultOf(self.book.order(self.book.current(MAC) or self.opened(), DIGEST)).attempts
+
+    def test_free_orders(self) -> None:
+        """An order after one whose image never began costs no attempt, six times for an intent."""
+        self.assertEqual([self.order() for _ in range(FREE_ORDERS + 1)], [1] * (FREE_ORDERS + 1))
+        self.assertEqual([self.order(), self.order()], [2, 3])
+        self.failureResultOf(self.book.order(self.book.current(MAC) or OPEN, DIGEST), IntentRefused)
+        self.assertIs(self.book.judge(MAC, installed=True), Verdict.GIVE_UP)
+
+    def test_the_last_attempt_can_be_free_too(self) -> None:
+        """After three attempts a fourth order is allowed when the third had no image, and refused when it had."""
+        for _ in range(3):
+            self.order()
+            self.book.image_began(self.book.current(MAC) or OPEN)
+        self.assertIs(self.book.judge(MAC, installed=False), Verdict.GIVE_UP)
+        self.opened()
+        for _ in range(2):
+            self.order()
+            self.book.image_began(self.book.current(MAC) or OPEN)
+        self.assertEqual([self.order(), self.order()], [3, 3])
+        self.assertIs(self.book.judge(MAC, installed=False), Verdict.FORMAT)
+
+    def test_blame(self) -> None:
+        """The card is to blame when it failed before any image began, when all arrived, and when nobody knows."""
+        intent = self.opened()
+        self.assertIs(self.book.blame(intent), Blame.CARD)
+        self.order()
+        self.assertIs(self.book.blame(intent), Blame.LINE)
+        self.book.image_began(intent)
+        self.book.stumbled(intent)
+        self.assertIs(self.book.blame(intent), Blame.LINE)
+        self.order()
+        self.book.stumbled(intent)
+        self.order()
+        self.assertIs(self.book.blame(intent), Blame.CARD)
+        self.assertIs(self.book.blame(DELIVERED), Blame.CARD)
+
+    def test_a_word_too_late(self) -> None:
+        """What is told of an intent that is over changes nothing for the next one."""
+        self.order()
+        old = self.book.current(MAC) or OPEN
+        self.opened()
+        self.order()
+        self.book.image_began(old)
+        self.book.stumbled(old)
+        self.assertEqual(self.order(), 1)
 
     def test_tokens_of_closed_intents(self) -> None:
         """A token of an intent that is over is still known as such; an invented one is not."""
@@ -302,7 +368,7 @@ class BookTests(SynchronousTestCase):
         self.successResultOf(opening)
         self.successResultOf(other)
 
-    @given(st.lists(st.sampled_from(["open", "node", "order", "deliver", "fulfil", "fail", "crash", "hour", "full"])))
+    @given(st.lists(st.sampled_from(STEPS)))
     def test_any_sequence(self, steps: list[str]) -> None:
         """
         Whatever happens, restarts and full disks included: no step but an order raises the attempts, no intent is
@@ -320,6 +386,8 @@ class BookTests(SynchronousTestCase):
             attempts = [intent.attempts for intent in saved]
             self.assertEqual(attempts, sorted(attempts))
             self.assertLessEqual(attempts[-1], ATTEMPTS)
+            most = ATTEMPTS + FREE_ORDERS * (1 + steps.count("crash"))
+            self.assertLessEqual(life.count(IntentState.ORDERED), most)
         fulfilled_ids = [event.intent for event in self.events.of(Installed)]
         self.assertEqual(len(fulfilled_ids), len(set(fulfilled_ids)))
 
@@ -336,6 +404,10 @@ class BookTests(SynchronousTestCase):
         }
         if step == "crash":
             self.reload()
+        elif step == "begin":
+            self.book.image_began(intent)
+        elif step == "stumble":
+            self.book.stumbled(intent)
         elif step == "hour":
             self.clock.advance(OPEN_SECONDS)
         elif step == "full":

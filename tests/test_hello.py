@@ -66,7 +66,8 @@ class HelloTestCase(SynchronousTestCase):
     def formatting(self) -> Call:
         """A version 1 node that has been told to format."""
         call = self.world.call()
-        self.assertEqual(call.says(*GREETING, "IS_UNINSTALLED"), DATE + FORMAT_1)
+        call.hears()
+        self.assertEqual(call.says(*GREETING, "IS_UNINSTALLED"), FORMAT_1)
         return call
 
     def state(self) -> IntentState | None:
@@ -242,29 +243,72 @@ class InstallTests(HelloTestCase):
         self.assertEqual(self.world.said(Installed), [])
         self.assertEqual(len(self.world.said(InstallerFailed)), 1)
 
+    def break_off(self, call: Call) -> None:
+        """The image begins, and the line breaks."""
+        self.world.begin()
+        call.hangs_up()
+
     def test_incomplete_is_ordered_again(self) -> None:
         """IS_INSTALLED while the image is incomplete formats again, three times; then the node may boot."""
-        self.formatting().hangs_up()
+        self.break_off(self.formatting())
         for _ in range(2):
             call = self.world.call()
             self.assertEqual(call.says("IS_INSTALLED"), DATE + FORMAT_1)
-            call.hangs_up()
+            self.break_off(call)
         self.assertEqual(self.world.call().says("IS_INSTALLED"), DATE + BOOT_1)
         self.assertEqual([event.attempt for event in self.world.said(FormatOrdered)], [1, 2, 3])
         self.assertEqual([event.state for event in self.world.said(IntentClosed)], ["failed"])
 
+    def turned_away(self) -> None:
+        """A node without a system calls in vain."""
+        call = self.world.call()
+        call.hears()
+        self.assertEqual(call.says("IS_UNINSTALLED"), b"")
+        self.assertTrue(call.is_closed)
+
     def test_worn_out_without_a_system(self) -> None:
-        """After three attempts a node without a system is turned away, and its own wish waits an hour."""
+        """After three broken images a node is turned away, for 5 minutes, then 10, 20, 40 and never more than 60."""
+        for minutes in (5, 10, 20, 40, 60, 60):
+            for _ in range(3):
+                self.break_off(self.formatting())
+            self.turned_away()
+            self.world.reactor.advance(60 * minutes - 1)
+            self.turned_away()
+            self.world.reactor.advance(1)
+        self.formatting()
+
+    def test_bad_line(self) -> None:
+        """Conversations that break off before the image began cost no attempt, so that three images are still tried."""
+        for _ in range(6):
+            self.formatting().hangs_up()
+        for _ in range(3):
+            self.break_off(self.formatting())
+        self.turned_away()
+        attempts = [event.attempt for event in self.world.said(FormatOrdered)]
+        self.assertEqual(attempts, [1] * 7 + [2, 3])
+
+    def test_line_that_never_gets_better(self) -> None:
+        """Orders that cost no attempt are bounded too: nine in all, and then a pause."""
+        for _ in range(9):
+            self.formatting().hangs_up()
+        self.turned_away()
+        self.assertEqual(len({event.intent for event in self.world.said(FormatOrdered)}), 1)
+
+    def test_restart_forgets_what_was_free(self) -> None:
+        """After a restart nobody knows whether the image began: the order counts."""
         for _ in range(3):
             self.formatting().hangs_up()
-        call = self.world.call()
-        self.assertEqual(call.says("IS_UNINSTALLED"), DATE)
-        self.assertTrue(call.is_closed)
-        call = self.world.call()
-        self.assertEqual(call.says("IS_UNINSTALLED"), DATE)
-        self.assertTrue(call.is_closed)
-        self.world.reactor.advance(3600)
-        self.assertIn(FORMAT_1, self.world.call().says("IS_UNINSTALLED"))
+            self.world.restart()
+        self.turned_away()
+
+    def test_silence_costs_an_attempt(self) -> None:
+        """A node that is silent for half an hour after format has used its attempt, three times in all."""
+        for _ in range(3):
+            self.formatting()
+            self.world.reactor.advance(1800)
+        self.turned_away()
+        self.world.reactor.advance(3599)
+        self.turned_away()
 
     def test_delivered_is_never_formatted(self) -> None:
         """IS_INSTALLED of the next boot fulfils a delivered intent and boots."""
@@ -286,6 +330,8 @@ class InstallTests(HelloTestCase):
         self.assertEqual(call.says("IS_UNINSTALLED"), DATE)
         self.assertEqual(len({event.intent for event in self.world.said(FormatOrdered)}), 3)
         self.assertEqual(self.world.said(Installed), [])
+        self.world.reactor.advance(3599)
+        self.turned_away()
 
     def test_manager_killed(self) -> None:
         """A restarted manager knows the ordered intent and orders again; a delivered one is fulfilled."""
@@ -633,6 +679,35 @@ class Version2Tests(HelloTestCase):
         self.assertTrue(call.is_closed)
         self.assertEqual([event.attempt for event in self.world.said(FormatOrdered)], [1, 2, 3])
         self.assertEqual([event.reason for event in self.world.said(IntentClosed)], ["mkfs"])
+        self.pauses(3600)
+
+    def pauses(self, seconds: int) -> None:
+        """The node's own wish is not heard for so long."""
+        self.world.reactor.advance(seconds - 1)
+        call = self.world.call()
+        call.hears()
+        self.assertEqual(call.says(hello()), WELCOME)
+        self.world.reactor.advance(1)
+        self.assertIn(b"FORMAT {", self.world.call().says(hello()))
+
+    def test_three_failures_on_the_way(self) -> None:
+        """When the images had begun the line may be to blame: the pause is short."""
+        call = self.world.call()
+        call.says(hello())
+        for _ in range(3):
+            self.world.begin()
+            call.says('FAILED {"reason":"the image ended","fatal":false}')
+        self.assertTrue(call.is_closed)
+        self.pauses(300)
+
+    def test_one_failure_of_the_card(self) -> None:
+        """One failure before the image is enough to blame the card."""
+        call = self.world.call()
+        call.says(hello(), 'FAILED {"reason":"mkfs","fatal":false}')
+        for _ in range(2):
+            self.world.begin()
+            call.says('FAILED {"reason":"the image ended","fatal":false}')
+        self.pauses(3600)
 
     def test_fatal(self) -> None:
         """After a fatal failure the intent is over at once."""
@@ -790,7 +865,18 @@ WORDS = (
     'FAILED {"reason":"x"}',
     'FAILED {"reason":"x","fatal":true}',
 )
-ACTS = ("connect", "hang up", "deliver", "reinstall", "crash", "half a minute", "half an hour", "disk off", "disk on")
+ACTS = (
+    "connect",
+    "hang up",
+    "begin",
+    "deliver",
+    "reinstall",
+    "crash",
+    "half a minute",
+    "half an hour",
+    "disk off",
+    "disk on",
+)
 
 
 class AnySequenceTests(HelloTestCase):
@@ -830,9 +916,9 @@ class AnySequenceTests(HelloTestCase):
             self.call = world.call()
         elif step == "hang up" and self.call is not None:
             self.call.hangs_up()
-        elif step == "deliver":
+        elif step in ("begin", "deliver"):
             if world.service.intent_at_work(MAC) is not None:
-                world.deliver()
+                world.begin() if step == "begin" else world.deliver()
         elif step == "reinstall":
             self.is_wished = True
             world.book.open_intent(MAC, IntentOrigin.OPERATOR, "default")

@@ -167,7 +167,8 @@ class Door(Service):
         return self.parts.images.open(image)
 
     def started(self, intent: Intent) -> None:
-        """The node began to fetch."""
+        """The node began to fetch: this attempt counts."""
+        self.parts.intents.image_began(intent)
         self.parts.events.emit(ImageStarted(mac=intent.mac, intent=intent.id, door=self.kind))
 
     async def delivered(self, intent: Intent, size_bytes: int, began: float) -> None:

@@ -6,7 +6,7 @@ Pure transitions first; then :class:`IntentBook`, which makes every step durable
 return a Deferred that fires once the intent is on disk.  In memory a step counts at once, so a later word of the node
 cannot overtake an earlier one; a step that could not be saved is saved with the next.
 
-docs/decisions/intents.md says why.
+docs/decisions/intents.md says why.  Which orders cost an attempt, and pauses: :mod:`piman.fleet.patience`.
 """
 
 import secrets
@@ -23,13 +23,12 @@ from twisted.python.failure import Failure
 from piman.fleet.events import Installed, IntentClosed, IntentOpened
 from piman.fleet.interfaces import IEventSink, IIntentStore
 from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
+from piman.fleet.patience import Blame, Patience
 
 ATTEMPTS = 3
-"""How often one intent, or a chain of them without the operator, may order a format."""
+"""How many attempts one intent has, or a chain of them without the operator."""
 OPEN_SECONDS = 3600.0
 """How long an operator's intent waits for its node before it expires."""
-PAUSE_SECONDS = 3600.0
-"""How long a node's own wish is not heard after an intent of it failed."""
 _CLOSED_KEPT = 4096
 """Tokens of closed intents that are still answered with "gone" instead of "unknown"."""
 
@@ -41,16 +40,17 @@ class IntentRefused(Exception):
 # Transitions
 
 
-def ordered(intent: Intent, now: float, digest: str, token: str) -> Intent:
+def ordered(intent: Intent, now: float, digest: str, token: str, *, is_free: bool = False) -> Intent:
     """
     ``format`` is about to be sent.
 
     The token outlives the attempt while the image stays the same, so that a broken fetch can be resumed.
 
+    :param is_free: the order before was in vain without the node's fault, and this one goes on with its attempt.
     :raises IntentRefused: when the image was delivered, the intent is over, or its attempts are used up.
     """
     _require(intent, IntentState.OPEN, IntentState.ORDERED)
-    if intent.attempts >= ATTEMPTS:
+    if intent.attempts >= ATTEMPTS and not is_free:
         raise IntentRefused(f"{intent.attempts} attempts did not bring the whole image to the card")
     keeps_token = intent.token is not None and intent.digest == digest
     return attrs.evolve(
@@ -59,7 +59,7 @@ def ordered(intent: Intent, now: float, digest: str, token: str) -> Intent:
         changed=now,
         digest=digest,
         token=intent.token if keeps_token else token,
-        attempts=intent.attempts + 1,
+        attempts=intent.attempts + (not is_free),
     )
 
 
@@ -127,11 +127,19 @@ class Verdict(Enum):
     """Nothing to boot, nothing to be done."""
 
 
-def judge(intent: Intent | None, *, installed: bool, digest: str = "", hears_own_wish: bool = True) -> Verdict:
+def judge(
+    intent: Intent | None,
+    *,
+    installed: bool,
+    digest: str = "",
+    hears_own_wish: bool = True,
+    is_free: bool = False,
+) -> Verdict:
     """
     What to do with a known node (docs/protocols/hello.md, "The verdict").
 
     :param digest: of the image on the card, when the node knows it (version 2).
+    :param is_free: one more order would cost no attempt.
     """
     if intent is None:
         if installed:
@@ -142,9 +150,9 @@ def judge(intent: Intent | None, *, installed: bool, digest: str = "", hears_own
     is_there = installed and bool(digest) and digest == intent.digest
     if is_there or (intent.state is IntentState.DELIVERED and installed):
         return Verdict.FULFIL
-    if intent.attempts >= ATTEMPTS:
-        return Verdict.GIVE_UP
-    return Verdict.RENEW if intent.state is IntentState.DELIVERED else Verdict.FORMAT
+    if intent.state is IntentState.DELIVERED:
+        return Verdict.RENEW if intent.attempts < ATTEMPTS else Verdict.GIVE_UP
+    return Verdict.FORMAT if is_free or intent.attempts < ATTEMPTS else Verdict.GIVE_UP
 
 
 def _require(intent: Intent, *states: IntentState) -> None:
@@ -178,7 +186,7 @@ class IntentBook:
         self._live: dict[MACAddress, Intent] = {}
         self._by_token: dict[str, Intent] = {}
         self._closed: OrderedDict[str, Intent] = OrderedDict()
-        self._failed_at: dict[MACAddress, float] = {}
+        self._patience = Patience(clock)
         self._saving: dict[str, Deferred[None]] = {}
 
     def load(self) -> None:
@@ -209,10 +217,20 @@ class IntentBook:
         """The intent that gave out this token, closed ones of late included."""
         return self._by_token.get(token) or self._closed.get(token)
 
-    def hears_own_wish(self, mac: MACAddress) -> bool:
-        """Whether the board may open an intent by itself: not for an hour after one of its intents failed."""
-        failed_at = self._failed_at.get(mac)
-        return failed_at is None or self._clock.seconds() - failed_at >= PAUSE_SECONDS
+    def deaf_seconds(self, mac: MACAddress) -> float:
+        """How long the board may not open an intent by itself, because one of its intents failed; 0: it may."""
+        return self._patience.seconds_left(mac)
+
+    def judge(self, mac: MACAddress, *, installed: bool, digest: str = "") -> Verdict:
+        """What to do with a known node: :func:`judge` with all that is known here."""
+        intent = self.current(mac)
+        return judge(
+            intent,
+            installed=installed,
+            digest=digest,
+            hears_own_wish=not self.deaf_seconds(mac),
+            is_free=intent is not None and self._patience.is_free(intent.id),
+        )
 
     def open_intent(
         self, mac: MACAddress, origin: IntentOrigin, image: str, serial: str | None = None, attempts: int = 0
@@ -230,7 +248,7 @@ class IntentBook:
         if living is not None:
             self._drop(living, failed, "the operator ordered anew")
         if origin is IntentOrigin.OPERATOR:
-            self._failed_at.pop(mac, None)
+            self._patience.forgive(mac)
         now = self._clock.seconds()
         intent = Intent(
             id=self._token(),
@@ -247,7 +265,28 @@ class IntentBook:
 
     def order(self, intent: Intent, digest: str) -> "Deferred[Intent]":
         """``format`` is about to be sent: send it when this fires.  Fails with :class:`IntentRefused`."""
-        return self._step(intent, lambda living, now: ordered(living, now, digest, self._token()))
+        is_free = self._patience.is_free(intent.id)
+
+        def step(living: Intent, now: float) -> Intent:
+            changed = ordered(living, now, digest, self._token(), is_free=is_free)
+            self._patience.ordered(intent.id)
+            return changed
+
+        return self._step(intent, step)
+
+    def image_began(self, intent: Intent) -> None:
+        """The image of the last order is on its way: the order costs an attempt."""
+        if self._lives(intent):
+            self._patience.began(intent.id)
+
+    def stumbled(self, intent: Intent) -> None:
+        """The node said that it failed, or took too long: the order costs an attempt."""
+        if self._lives(intent):
+            self._patience.stumbled(intent.id)
+
+    def blame(self, intent: Intent) -> Blame:
+        """What an intent whose attempts are used up failed of; an image that arrived is not the line's fault."""
+        return Blame.CARD if intent.state is IntentState.DELIVERED else self._patience.blame(intent.id)
 
     def deliver(self, intent: Intent) -> "Deferred[Intent]":
         """Every byte of the image was acknowledged.  Fails with :class:`IntentRefused`."""
@@ -261,14 +300,13 @@ class IntentBook:
         """
         return self._step(intent, fulfilled).addCallback(self._installed)
 
-    def fail(self, intent: Intent, reason: str, *, pause: bool = True) -> "Deferred[Intent]":
+    def fail(self, intent: Intent, reason: str, blame: Blame = Blame.CARD) -> "Deferred[Intent]":
         """
         Give the intent up.  Fails with :class:`IntentRefused` when it is over.
 
-        :param pause: do not hear the board's own wish for an hour.
+        :param blame: how long the board's own wish is not heard from now on.
         """
-        if pause:
-            self._failed_at[intent.mac] = self._clock.seconds()
+        self._patience.failed(intent.mac, blame)
         return self._step(intent, lambda living, now: failed(living, now, reason))
 
     async def settle(self) -> None:
@@ -277,6 +315,10 @@ class IntentBook:
             waiting: Deferred[None] = Deferred()
             next(iter(self._saving.values())).addBoth(_also, waiting)
             await waiting
+
+    def _lives(self, intent: Intent) -> bool:
+        living = self._live.get(intent.mac)
+        return living is not None and living.id == intent.id
 
     def _step(self, intent: Intent, transition: Callable[[Intent, float], Intent]) -> "Deferred[Intent]":
         living = self._live.get(intent.mac)
@@ -307,6 +349,7 @@ class IntentBook:
 
     def _close(self, living: Intent, final: Intent) -> "Deferred[Intent]":
         del self._live[final.mac]
+        self._patience.closed(final.id)
         if final.token is not None:
             self._by_token.pop(final.token, None)
             self._closed[final.token] = final
@@ -354,6 +397,7 @@ class IntentBook:
         return intent
 
     def _installed(self, intent: Intent) -> Intent:
+        self._patience.forgive(intent.mac)
         self._events.emit(Installed(mac=intent.mac, intent=intent.id, digest=intent.digest or ""))
         return intent
 

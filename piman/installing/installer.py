@@ -24,9 +24,10 @@ from piman.fleet.events import (
     InstallerUnknown,
     WordUnexpected,
 )
-from piman.fleet.intents import IntentRefused, Verdict, is_for_board, judge
+from piman.fleet.intents import IntentRefused, Verdict, is_for_board
 from piman.fleet.interfaces import ImageMissing
 from piman.fleet.model import Image, Intent, IntentOrigin, IntentState, MACAddress, Node
+from piman.fleet.patience import Blame
 from piman.installing.words import Caller, Card, Conversation, Desk
 from piman.wire import hello as wire
 
@@ -137,22 +138,22 @@ class Core:
     async def act(self, talk: Conversation, card: Card, node: Node, intent: Intent | None) -> None:
         """Do what the verdict says."""
         intents = self.desk.intents
-        hears = intents.hears_own_wish(node.mac)
-        match judge(intent, installed=card.installed, digest=card.digest, hears_own_wish=hears):
+        match intents.judge(node.mac, installed=card.installed, digest=card.digest):
             case Verdict.BOOT:
                 talk.boot_ordered()
             case Verdict.TURN_AWAY:
-                reason = "an installation of this node failed less than an hour ago: reinstall it by hand"
+                minutes = intents.deaf_seconds(node.mac) / 60
+                reason = f"an installation of this node failed lately: it may ask again in {minutes:.0f} minutes"
                 self.complain(reason)
                 talk.turned_away(reason)
             case Verdict.FULFIL if intent is not None:
                 await self.fulfil(talk, intent)
             case Verdict.GIVE_UP if intent is not None:
                 reason = f"{intent.attempts} attempts did not bring the whole image to the card"
-                await self.give_up(talk, card, intent, reason)
+                await self.give_up(talk, card, intent, reason, intents.blame(intent))
             case Verdict.RENEW if intent is not None:
                 reason = "the whole image was delivered, but the card is empty: the node asked anew"
-                await intents.fail(intent, reason, pause=False)
+                await intents.fail(intent, reason, Blame.NOBODY)
                 await self.order(talk, card, node, None, attempts=intent.attempts)
             case _:
                 await self.order(talk, card, node, intent)
@@ -167,7 +168,7 @@ class Core:
         except ImageMissing as missing:
             self.complain(str(missing))
             if intent is not None and card.installed:
-                await intents.fail(intent, str(missing), pause=False)
+                await intents.fail(intent, str(missing), Blame.NOBODY)
             self.boot_or_turn_away(talk, card, str(missing))
             return
         if self.is_lost:
@@ -178,9 +179,11 @@ class Core:
         intent = await intents.order(intent, image.digest)
         talk.format_ordered(intent, image)
 
-    async def give_up(self, talk: Conversation, card: Card, intent: Intent, reason: str) -> None:
+    async def give_up(
+        self, talk: Conversation, card: Card, intent: Intent, reason: str, blame: Blame = Blame.CARD
+    ) -> None:
         """The intent fails; what is on the card may boot."""
-        await self.desk.intents.fail(intent, reason)
+        await self.desk.intents.fail(intent, reason, blame)
         self.boot_or_turn_away(talk, card, reason)
 
     async def fulfil(self, talk: Conversation, intent: Intent) -> None:
@@ -195,19 +198,21 @@ class Core:
 
     async def try_again(self, talk: Conversation, reason: str, fatal: bool) -> None:
         """The node could not bring the image to its card."""
-        intent = self.desk.intents.current(self.mac) if self.mac is not None else None
+        intents = self.desk.intents
+        intent = intents.current(self.mac) if self.mac is not None else None
         if intent is None or self.intent is None or intent.id != self.intent.id or self.mac is None:
             talk.turned_away("its intent is over")
             return
+        intents.stumbled(intent)
         node = self.desk.nodes.node(self.mac)
-        verdict = judge(intent, installed=False)
+        verdict = intents.judge(self.mac, installed=False)
         if fatal or node is None or verdict is Verdict.GIVE_UP:
-            await self.desk.intents.fail(intent, reason)
+            await intents.fail(intent, reason, Blame.CARD if fatal else intents.blame(intent))
             talk.turned_away(reason)
             return
         card = Card(installed=False, text="")
         if verdict is Verdict.RENEW:
-            await self.desk.intents.fail(intent, reason, pause=False)
+            await intents.fail(intent, reason, Blame.NOBODY)
             await self.order(talk, card, node, None, attempts=intent.attempts)
         else:
             await self.order(talk, card, node, intent)
@@ -281,6 +286,8 @@ class Core:
             self.transport.abortConnection()
             return
         self.is_closing = True
+        if self.intent is not None:
+            self.desk.intents.stumbled(self.intent)
         self.complain(reason)
         self.transport.loseConnection()
         self.within(talk, self.desk.limits.leaving_seconds)
