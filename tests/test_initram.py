@@ -77,8 +77,9 @@ sync() {{ record sync; }}
 write_partitions() {{ record write_partitions; }}
 make_file_systems() {{ record make_file_systems; : >"$root/.piman-installing"; }}
 check_file_system() {{ record check_file_system; }}
-if [ "${{1:-}}" = receive ]; then
-    receive
+{changes}
+if [ $# -gt 0 ]; then
+    main "$@"
     exit
 fi
 exec 8>&1
@@ -128,22 +129,58 @@ class Card:
         if unfinished:
             (self.root / ".piman-installing").write_text("")
 
-    def run(self, script: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run shell lines with the installer's functions and the stand-ins, with nothing but busybox."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing but busybox."""
+        return {"PATH": str(self._programs)}
+
+    def program(self, script: str, changes: str = "") -> Path:
+        """
+        A program of shell lines, with the installer's functions and the stand-ins.
+
+        :param changes: more stand-ins, which the processes that the installer starts get too.
+        """
         program = self._directory / "installer"
         program.write_text(
-            STAND_INS.format(directory=self._directory, installer=INITRAM / "hello_protocol.sh") + script
+            STAND_INS.format(directory=self._directory, installer=INITRAM / "hello_protocol.sh", changes=changes)
+            + script
         )
         program.chmod(0o755)
+        return program
+
+    def run(self, script: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run shell lines."""
         return subprocess.run(
-            [BUSYBOX, "sh", program],
+            [BUSYBOX, "sh", self.program(script)],
             input=given,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            env={"PATH": str(self._programs)},
+            env=self.environment,
         )
+
+    def converse(self, orders: list[str], changes: str = "") -> str:
+        """Carry out orders, each after the outcome of the one before; what the manager hears."""
+        heard = ""
+        with subprocess.Popen(
+            [BUSYBOX, "sh", self.program("converse", changes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=self.environment,
+        ) as running:
+            assert running.stdin is not None and running.stdout is not None
+            for order in ("WELCOME 2", *orders):
+                print(order, file=running.stdin, flush=True)
+                while order.startswith("FORMAT"):
+                    line = running.stdout.readline()
+                    heard += line
+                    if not line or line.startswith(("IS_FORMATTED", "FAILED")):
+                        break
+            running.stdin.close()
+            return heard + running.stdout.read()
 
 
 class InstallerTestCase(SynchronousTestCase):
@@ -382,7 +419,7 @@ class _ImageRequest(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _archive(ballast_bytes: int = 0, with_init: bool = True) -> bytes:
+def root_archive(ballast_bytes: int = 0, with_init: bool = True) -> bytes:
     """A root file system with a stamp and, unless told otherwise, an init."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -406,9 +443,9 @@ class InstallationTests(InstallerTestCase):
         breaks: list[int] | None = None,
         digest: str | None = None,
         status: int | None = None,
-        prelude: str = "",
-    ) -> subprocess.CompletedProcess[str]:
-        """Carry out one FORMAT order for this image."""
+        changes: str = "",
+    ) -> str:
+        """Carry out one FORMAT order for this image; what the manager hears."""
         self.door = ImageDoor(image, breaks or [], status)
         self.addCleanup(self.door.close)
         self.digest = digest or hashlib.sha256(image).hexdigest()
@@ -416,7 +453,7 @@ class InstallationTests(InstallerTestCase):
             f'FORMAT {{"url":"http://127.0.0.1:{self.door.server_address[1]}/images/{self.digest}?token=t",'
             f'"sha256":"{self.digest}","size":{len(image)},"image":"default"}}'
         )
-        return self.card.run(f"{prelude}converse", f"WELCOME 2\n{order}\n")
+        return self.card.converse([order], changes)
 
     def is_marked(self) -> bool:
         """Whether the card says that it holds this image."""
@@ -425,64 +462,62 @@ class InstallationTests(InstallerTestCase):
 
     def test_a_whole_image_is_unpacked_verified_and_marked(self) -> None:
         """IS_FORMATTED carries the digest, and the marker replaces that of unfinished work."""
-        done = self.install(_archive(100_000))
-        self.assertEqual(done.stdout.splitlines()[-1], f'IS_FORMATTED {{"sha256":"{self.digest}"}}', done.stderr)
+        done = self.install(root_archive(100_000))
+        self.assertEqual(done.splitlines()[-1], f'IS_FORMATTED {{"sha256":"{self.digest}"}}')
         self.assertEqual((self.card.root / "stamp").read_bytes(), b"new")
         self.assertTrue(self.is_marked())
         self.assertFalse((self.card.root / ".piman-installing").exists())
 
     def test_a_broken_stream_goes_on_where_it_ended(self) -> None:
         """After each break the rest is asked for, byte-exact, and the digest still fits."""
-        done = self.install(_archive(9_000_000), breaks=[5_000_000, 6_500_001])
-        self.assertIn("IS_FORMATTED", done.stdout, done.stderr)
+        done = self.install(root_archive(9_000_000), breaks=[5_000_000, 6_500_001])
+        self.assertIn("IS_FORMATTED", done)
         self.assertEqual(self.door.offsets, [0, 5_000_000, 6_500_001])
 
     def test_a_stream_that_stays_broken_ends_the_attempt(self) -> None:
         """When no byte comes for SILENCE_SECONDS the node says how far it came."""
-        done = self.install(_archive(1_000_000), breaks=[400_000] * 50, prelude="SILENCE_SECONDS=3\n")
-        self.assertRegex(done.stdout, r'FAILED \{"reason":"the image ended at byte 400000 of \d+: ')
+        done = self.install(root_archive(1_000_000), breaks=[400_000] * 50, changes="SILENCE_SECONDS=3")
+        self.assertRegex(done, r'FAILED \{"reason":"the image ended at byte 400000 of \d+: ')
         self.assertFalse(self.is_marked())
 
     def test_a_damaged_image_is_never_taken_for_installed(self) -> None:
         """With another digest than ordered the node fails and the marker of unfinished work stays."""
-        done = self.install(_archive(1000), digest="00" * 32)
-        self.assertNotIn("IS_FORMATTED", done.stdout)
-        self.assertRegex(done.stdout, r'FAILED \{"reason":"the image is damaged: its SHA-256 is .*","fatal":false\}')
+        done = self.install(root_archive(1000), digest="00" * 32)
+        self.assertNotIn("IS_FORMATTED", done)
+        self.assertRegex(done, r'FAILED \{"reason":"the image is damaged: its SHA-256 is .*","fatal":false\}')
         self.assertFalse(self.is_marked())
         self.assertTrue((self.card.root / ".piman-installing").exists())
 
     def test_an_image_that_is_no_archive_fails_in_words(self) -> None:
         """A file that is not gzip is refused for good, with its digest right."""
         done = self.install(b"this is no archive" * 1000)
-        self.assertRegex(done.stdout, r'FAILED \{"reason":".*(gzip|tar).*"')
+        self.assertRegex(done, r'FAILED \{"reason":".*(gzip|tar).*"')
         self.assertFalse(self.is_marked())
 
     def test_an_image_without_an_init_fails(self) -> None:
         """A root file system that could not start is refused for good."""
-        done = self.install(_archive(with_init=False))
-        self.assertIn(
-            'FAILED {"reason":"the image holds no /sbin/init: no system can start","fatal":true}', done.stdout
-        )
+        done = self.install(root_archive(with_init=False))
+        self.assertIn('FAILED {"reason":"the image holds no /sbin/init: no system can start","fatal":true}', done)
         self.assertFalse(self.is_marked())
 
     def test_a_refusal_of_the_door_ends_the_attempt(self) -> None:
         """HTTP 410 is not asked again: the manager has changed its mind."""
-        done = self.install(_archive(), status=410)
-        self.assertIn("the manager refuses the image: HTTP 410", done.stdout)
+        done = self.install(root_archive(), status=410)
+        self.assertIn("the manager refuses the image: HTTP 410", done)
         self.assertFalse(self.is_marked())
 
     def test_an_order_after_a_failure_is_carried_out(self) -> None:
         """FAILED ends the order, not the conversation: the next FORMAT is heard."""
-        image = _archive(1000)
+        image = root_archive(1000)
         self.install(image, digest="00" * 32)
         good = hashlib.sha256(image).hexdigest()
         url = f"http://127.0.0.1:{self.door.server_address[1]}/images/x?token=t"
-        orders = "".join(
-            f'FORMAT {{"url":"{url}","sha256":"{digest}","size":{len(image)},"image":"default"}}\n'
+        orders = [
+            f'FORMAT {{"url":"{url}","sha256":"{digest}","size":{len(image)},"image":"default"}}'
             for digest in ("00" * 32, good)
-        )
-        done = self.card.run("converse", orders)
-        words = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith("PROGRESS")]
+        ]
+        done = self.card.converse(orders)
+        words = [line.split()[0] for line in done.splitlines() if not line.startswith("PROGRESS")]
         self.assertEqual(words, ["HELLO", "FAILED", "IS_FORMATTED"])
 
 

@@ -4,8 +4,8 @@
 #
 # init starts it with the manager's connection as standard input and output.  It ends with status 0 when the
 # manager said BOOT and the card's system is mounted at /mnt, with 1 when it failed: then init calls again.
-# Only the one card is ever written to, and only after the word FORMAT.  An installation goes on when the
-# conversation breaks; the next greeting then tells the manager the digest of what is installed.
+# Only the one card is ever written to, and only after the word FORMAT.  An installation is a process of its own
+# and goes on when the conversation breaks: then this script calls again by itself and shows the order's token.
 
 card=${card:-/dev/mmcblk0}
 root=/mnt
@@ -23,7 +23,7 @@ ANSWER_SECONDS=600
 CHUNK_SECONDS=60
 SILENCE_SECONDS=300
 
-# The conversation goes through descriptor 8; what the commands below print goes to the console.
+# What is said to the manager goes through descriptor 8, what the commands below print to the console.
 
 say() {
     echo "piman: $*" >&2
@@ -340,6 +340,82 @@ keep_image() {
     say "the image $image is installed"
 }
 
+# The work: a process of its own, which outlives the conversation.  What it says goes to the file "words", from
+# its first step to FAILED or IS_FORMATTED; whoever talks to the manager passes that on.
+
+start_work() {
+    stop_work
+    rm -f "$scratch/words" "$scratch/over"
+    : >"$scratch/words"
+    url=$(field "$1" url)
+    case $url in *token=*) echo "${url##*token=}" >"$scratch/token" ;; *) rm -f "$scratch/token" ;; esac
+    export card_was_seen
+    setsid "$0" work "$1" </dev/null 8>&- &
+    echo $! >"$scratch/work"
+    pass_on +1
+}
+
+work() {
+    exec 8>>"$scratch/words"
+    trap '' PIPE
+    (order_format "$1")
+    : >"$scratch/over"
+}
+
+is_at_work() {
+    if [ ! -e "$scratch/words" ] || [ -e "$scratch/over" ]; then return 1; fi
+    case $(last_word) in FAILED* | IS_FORMATTED*) return 1 ;; esac
+}
+
+last_word() {
+    tail -n 1 "$scratch/words" 2>/dev/null
+}
+
+# The manager orders anew.
+stop_work() {
+    stop_passing_on
+    if ! is_at_work; then return; fi
+    group=$(cat "$scratch/work")
+    say "the work is stopped: the manager orders anew"
+    kill -- "-$group" 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        if ! kill -0 -- "-$group" 2>/dev/null; then return; fi
+        sleep 1
+    done
+    kill -9 -- "-$group" 2>/dev/null
+}
+
+# Tells the manager what the work says, from this line of it on.
+pass_on() {
+    stop_passing_on
+    tail -n "$1" -f "$scratch/words" 2>/dev/null >&8 &
+    passing_on=$!
+}
+
+stop_passing_on() {
+    if [ -n "${passing_on:-}" ]; then kill "$passing_on" 2>/dev/null; fi
+    passing_on=
+}
+
+# While there is work, the conversation is taken up again at once: init would wait longer.
+keep_calling() {
+    pause=1
+    while is_at_work; do
+        say "the conversation broke off: the work goes on, calling again in $pause seconds"
+        sleep "$pause"
+        rm -f "$scratch/resumed"
+        if nc -w 15 "${manager:-}" "${hello_port:-3333}" -e "$0" resume; then return; fi
+        if [ -e "$scratch/resumed" ]; then
+            pause=1
+        elif [ "$pause" -lt 16 ]; then
+            pause=$((pause * 2))
+        else
+            pause=30
+        fi
+    done
+    return 1
+}
+
 # What the manager orders.
 
 set_date() {
@@ -392,34 +468,68 @@ greet() {
     serial=$(text_of "$devicetree/serial-number")
     while [ "${#serial}" -gt 8 ]; do serial=${serial#?}; done
     model=$(text_of "$devicetree/model")
-    look_at_card
-    send "HELLO 2 {\"mac\":\"$mac\",\"serial\":\"$serial\",\"model\":\"$model\",\"card_bytes\":$(card_bytes),\"installed\":$installed,\"digest\":\"$digest\"}"
+    if is_at_work; then
+        installed=false digest='' card_was_seen=yes
+    else
+        umount "$root" 2>/dev/null
+        look_at_card
+    fi
+    send "HELLO 2 {\"mac\":\"$mac\",\"serial\":\"$serial\",\"model\":\"$model\",\"card_bytes\":$(card_bytes),\"installed\":$installed,\"digest\":\"$digest\"$(resuming)}"
 }
 
+# The token of the order that is being carried out, or whose failure the manager has perhaps not heard of.
+resuming() {
+    case $(last_word) in IS_FORMATTED*) return ;; esac
+    if [ -e "$scratch/words" ] && [ -e "$scratch/token" ]; then
+        echo ",\"token\":\"$(plain <"$scratch/token")\""
+    fi
+}
+
+# The next line of the manager; status 1: the conversation is over.  While there is work it may be silent for long.
+hear() {
+    while true; do
+        asked_at=$(seconds)
+        if IFS= read -r -t "$ANSWER_SECONDS" line; then break; fi
+        if ! is_at_work || [ $(($(seconds) - asked_at)) -lt "$ANSWER_SECONDS" ]; then return 1; fi
+    done
+    line=${line%"$(printf '\r')"}
+}
+
+# Status 0: the manager said BOOT, and the card's system is mounted.
 converse() {
     exec 8>&1 1>&2
     trap '' PIPE
     clock_is_set=no
-    umount "$root" 2>/dev/null
     greet
-    while IFS= read -r -t "$ANSWER_SECONDS" line; do
-        line=${line%"$(printf '\r')"}
+    while hear; do
         case $line in
             "busybox date -s "*) set_date "${line##* }" ;;
             "WELCOME 2") if [ "$clock_is_set" = yes ]; then send CLOCK_SET; fi ;;
-            "FORMAT "*) (order_format "$line") ;;
-            BOOT) (order_boot) && exit 0 ;;
+            "FORMAT "*) start_work "$line" ;;
+            CONTINUE) : >"$scratch/resumed" && pass_on 1 ;;
+            BOOT)
+                if is_at_work; then
+                    say "the manager says BOOT: not while the card is being written"
+                elif (order_boot); then
+                    stop_passing_on
+                    return
+                fi
+                ;;
             EOM) ;;
             *) say "the manager says something that this installer does not know: $line" ;;
         esac
     done
     say "the manager closed the connection"
-    exit 1
+    stop_passing_on
+    exec 8>&- </dev/null
+    return 1
 }
 
 main() {
-    case ${1:-converse} in
-        converse) converse ;;
+    case ${1:-call} in
+        call) converse || keep_calling ;;
+        resume) converse ;;
+        work) work "$2" ;;
         receive) receive ;;
     esac
 }
