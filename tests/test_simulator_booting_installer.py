@@ -143,17 +143,77 @@ class Version2Tests(SynchronousTestCase):
         self.assertIn("Range: bytes=0-\r\n", bench.stream.written.decode())
 
     def test_conversation_breaks(self) -> None:
-        """The work goes on when the conversation breaks; the next greeting tells what is on the card."""
+        """The work goes on when the conversation breaks; the node calls again with its token and ends it there."""
+        bench, card = self.ordered()
+        conversation, image = bench.network.streams
+        image.open()
+        image.receive(OK + IMAGE[:700])
+        conversation.end()
+        bench.clock.advance(1.0)
+        again = bench.stream
+        self.assertEqual(again.peer, (str(SERVER), 3333))
+        again.open()
+        self.assertIn('"installed":false,"digest":"","token":"77"', again.lines()[0])
+        again.receive(DATE + b"WELCOME 2\nCONTINUE\n")
+        self.assertEqual([line.split()[0] for line in again.lines()], ["CLOCK_SET", "PROGRESS"])
+        image.receive(IMAGE[700:])
+        bench.clock.advance(6.0)
+        self.assertEqual(card.digest, DIGEST)
+        self.assertEqual(again.lines()[-1], f'IS_FORMATTED {{"sha256":"{DIGEST}"}}')
+        again.receive(b"BOOT\n")
+        self.assertTrue(bench.result)
+        self.assertFalse(again.is_open)
+        self.assertEqual(len(bench.network.streams), 3)
+
+    def test_nobody_answers_meanwhile(self) -> None:
+        """While it works it calls after 1, 2, 4, 8, 16 and then every 30 s; a finished card tells its digest."""
         bench, _ = self.ordered()
         conversation, image = bench.network.streams
         conversation.end()
         image.open()
-        image.receive(OK + IMAGE)
-        bench.clock.advance(6.0)
-        bench.clock.advance(10.0)
+        image.receive(OK + IMAGE[:700])
+        calls = []
+        for second in range(100):
+            if len(bench.network.streams) > 2 and bench.stream.is_open:
+                calls.append(second)
+                bench.stream.end()
+            if second % 50 == 0:
+                image.receive(IMAGE[700 + second : 750 + second])
+            bench.clock.advance(1.0)
+        self.assertEqual(calls, [1, 3, 7, 15, 31, 61, 91])
+        image.receive(IMAGE[800:])
+        bench.clock.pump([1.0] * 16)
         bench.stream.open()
-        self.assertEqual(len(bench.network.streams), 3)
-        self.assertIn(f'"installed":true,"digest":"{DIGEST}"', bench.stream.written.decode())
+        greeting = bench.stream.written.decode()
+        self.assertIn(f'"installed":true,"digest":"{DIGEST}"', greeting)
+        self.assertNotIn("token", greeting)
+
+    def test_ordered_anew(self) -> None:
+        """FORMAT while it works stops the work and begins anew; BOOT means nothing meanwhile."""
+        bench, card = self.ordered()
+        conversation, image = bench.network.streams
+        image.open()
+        conversation.receive(b"BOOT\n" + ORDER.replace(b"token=77", b"token=88"))
+        self.assertFalse(image.is_open)
+        bench.clock.pump([1.0] * 40)
+        bench.stream.open()
+        self.assertIn(f"GET /images/{DIGEST}?token=88 HTTP/1.1", bench.stream.written.decode())
+        bench.stream.receive(OK + IMAGE)
+        bench.clock.advance(6.0)
+        self.assertEqual((card.digest, bench.journal.installations), (DIGEST, 1))
+
+    def test_unheard_failure(self) -> None:
+        """FAILED that was said into a broken conversation is said again in the next one."""
+        bench, _ = self.ordered()
+        conversation, image = bench.network.streams
+        conversation.end()
+        image.open()
+        image.receive(b"HTTP/1.1 410 Gone\r\n\r\nThe installation is over.\n")
+        bench.clock.pump([1.0] * 11)
+        bench.stream.open()
+        self.assertIn('"token":"77"', bench.stream.lines()[0])
+        bench.stream.receive(b"WELCOME 2\nCONTINUE\n")
+        self.assertIn("HTTP 410", bench.stream.lines()[-1])
 
     def test_gives_up(self) -> None:
         """The image is given up after five minutes without a byte."""

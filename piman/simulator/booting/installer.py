@@ -3,8 +3,8 @@
 The initramfs: asks the manager what to do with the card, installs, boots.
 
 Version 2 does what ``install/initram/init`` and ``hello_protocol.sh`` do, word for word and pause for pause: the work
-goes on when the conversation breaks, and the next greeting tells the digest of what is on the card.  Version 1 does
-what images of 2020 did, their shell trace included.
+goes on when the conversation breaks, and the next greeting shows the order's token, or the digest of what is on the
+card.  Version 1 does what images of 2020 did, their shell trace included.
 """
 
 from calendar import timegm
@@ -13,6 +13,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address
 from time import strptime
 
+from piman.simulator.booting.alongside import alongside
 from piman.simulator.booting.card import Card
 from piman.simulator.booting.dhcp_client import Lease
 from piman.simulator.booting.http_client import CONNECT_SECONDS, SILENCE_SECONDS, Download, Refused, download
@@ -26,6 +27,8 @@ LIMIT = 10
 """After so many failures the board restarts."""
 FIRST_PAUSE_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 120.0
+AGAIN_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Pauses before the manager is called again while the card is being written."""
 ANSWER_SECONDS = 600.0
 SWITCH_SECONDS = 5.0
 """Version 1 waits so long after the conversation before it switches root."""
@@ -59,6 +62,10 @@ class Conversation:
         """Lines of the node."""
         self.stream.write("".join(f"{line}\n" for line in lines).encode())
 
+    def put_back(self, line: str) -> None:
+        """Somebody else shall read it."""
+        self._lines.appendleft(line)
+
     def next_line(self, machine: Machine) -> Program[str | None]:
         """The next line; None: the conversation is over, or the manager says nothing for too long."""
         deadline = machine.now() + ANSWER_SECONDS
@@ -73,7 +80,7 @@ class Conversation:
 
 def install(machine: Machine, card: Card, lease: Lease, manager: IPv4Address, version: int) -> Program[bool]:
     """Call the manager until it says BOOT; False: the board restarts itself."""
-    node = Node1(machine, card, lease, manager) if version == 1 else Node2(machine, card, lease)
+    node = (Node1 if version == 1 else Node2)(machine, card, lease, manager)
     pause = FIRST_PAUSE_SECONDS
     machine.journal.enter(Step.GREETING, machine.now())
     for _ in range(LIMIT):
@@ -100,30 +107,74 @@ def set_clock(machine: Machine, line: str) -> None:
 class Node2:
     """Version 2."""
 
-    def __init__(self, machine: Machine, card: Card, lease: Lease) -> None:
+    def __init__(self, machine: Machine, card: Card, lease: Lease, manager: IPv4Address) -> None:
         self._machine = machine
         self._card = card
         self._lease = lease
+        self._manager = manager
         self._clock_is_set = False
+        self._calls = 0
+        """In vain, since the work's conversation broke off."""
+        self._token = ""
+        """Of the order that is being carried out, or whose failure the manager has perhaps not heard of."""
+        self._last_word = b""
+        """What the work said last."""
 
     def converse(self, talk: Conversation) -> Program[bool]:
         """Greet and obey; whether the manager said BOOT and there is a system to boot."""
+        self._greet(talk)
+        try:
+            while (line := (yield from self._talk.next_line(self._machine))) is not None:
+                if line.startswith("FORMAT "):
+                    yield from alongside(self._machine, self._format(line), self._keep_talking())
+                elif line == "BOOT" and self._card.has_system:
+                    return True
+                elif line == "BOOT":
+                    self._fail("the card holds no system that can start: reinstall this node")
+                else:
+                    self._hear(line)
+            return False
+        finally:
+            self._machine.hang_up(self._talk.stream)
+
+    def _greet(self, talk: Conversation) -> None:
+        self._talk = talk
         self._clock_is_set = False
         talk.stream.write(self._greeting().to_wire())
-        while (line := (yield from talk.next_line(self._machine))) is not None:
-            if line.startswith(DATE):
-                set_clock(self._machine, line)
-                self._clock_is_set = True
-            elif line == "WELCOME 2" and self._clock_is_set:
-                talk.stream.write(hello.ClockTaken().to_wire())
-            elif line.startswith("FORMAT "):
-                with self._machine.diverted(talk.stream, talk.keep):
-                    yield from self._format(talk, line)
-            elif line == "BOOT" and self._card.has_system:
-                return True
-            elif line == "BOOT":
-                self._fail(talk, "the card holds no system that can start: reinstall this node")
-        return False
+
+    def _hear(self, line: str) -> None:
+        """What the manager says in every conversation."""
+        if line.startswith(DATE):
+            set_clock(self._machine, line)
+            self._clock_is_set = True
+        elif line == "WELCOME 2" and self._clock_is_set:
+            self._talk.stream.write(hello.ClockTaken().to_wire())
+        elif line == "CONTINUE":
+            self._calls = 0
+            self._talk.stream.write(self._last_word)
+
+    def _keep_talking(self) -> Program[None]:
+        """While there is work: hear the manager, and call again when the line breaks; ends when it orders anew."""
+        while True:
+            line = yield from self._talk.next_line(self._machine)
+            if line is not None and line.startswith("FORMAT "):
+                self._talk.put_back(line)
+                return
+            if line is not None:
+                self._hear(line)
+            elif self._talk.is_over:
+                yield from self._call_again()
+
+    def _call_again(self) -> Program[None]:
+        machine = self._machine
+        machine.hang_up(self._talk.stream)
+        yield from machine.wait(AGAIN_SECONDS[min(self._calls, len(AGAIN_SECONDS) - 1)])
+        self._calls += 1
+        machine.journal.resends += 1
+        peer = (str(self._manager), HELLO_PORT)
+        stream = yield from machine.connect(self._lease.address, peer, CONNECT_SECONDS)
+        if stream is not None:
+            self._greet(Conversation(stream))
 
     def _greeting(self) -> hello.Hello:
         board = self._machine.board
@@ -134,56 +185,64 @@ class Node2:
             card_bytes=self._card.size_bytes,
             installed=self._card.is_installed,
             digest=self._card.digest if self._card.is_installed else "",
+            token=self._token,
         )
 
-    def _progress(self, talk: Conversation, step: str, fraction: float, text: str) -> None:
-        talk.stream.write(hello.Progress(step=step, fraction=fraction, text=text).to_wire())
+    def _say(self, message: hello.Progress | hello.Failed | hello.Formatted) -> None:
+        self._last_word = message.to_wire()
+        self._talk.stream.write(self._last_word)
 
-    def _fail(self, talk: Conversation, reason: str, *, fatal: bool = False) -> None:
+    def _progress(self, step: str, fraction: float, text: str) -> None:
+        self._say(hello.Progress(step=step, fraction=fraction, text=text))
+
+    def _fail(self, reason: str, *, fatal: bool = False) -> None:
         self._machine.journal.trouble = reason
-        talk.stream.write(hello.Failed(reason=reason, fatal=fatal).to_wire())
+        self._say(hello.Failed(reason=reason, fatal=fatal))
 
-    def _format(self, talk: Conversation, line: str) -> Program[None]:
+    def _format(self, line: str) -> Program[None]:
         machine = self._machine
+        self._token, self._calls = "", 0
         try:
             order = hello.FormatOrder.from_wire(line.encode())
         except MalformedDatagram:
-            self._fail(talk, "the manager names no image that can be fetched", fatal=True)
+            self._fail("the manager names no image that can be fetched", fatal=True)
             return
+        self._token = order.url.partition("token=")[2]
         machine.journal.enter(Step.FORMATTING, machine.now())
-        self._progress(talk, "partition", 0.0, f"dividing the card of {self._card.size_bytes // 10**6} MB")
+        self._progress("partition", 0.0, f"dividing the card of {self._card.size_bytes // 10**6} MB")
         self._card.format()
         yield from machine.pause(machine.between(*PARTITION_SECONDS))
-        self._progress(talk, "mkfs", 0.0, "making the boot file system")
+        self._progress("mkfs", 0.0, "making the boot file system")
         yield from machine.pause(machine.between(*FORMAT_SECONDS))
-        self._progress(talk, "mkfs", 0.5, "making the root file system")
+        self._progress("mkfs", 0.5, "making the root file system")
         yield from machine.pause(machine.between(*FORMAT_SECONDS))
         machine.journal.enter(Step.IMAGING, machine.now())
-        yield from self._fetch(talk, order)
+        yield from self._fetch(order)
 
-    def _fetch(self, talk: Conversation, order: hello.FormatOrder) -> Program[None]:
+    def _fetch(self, order: hello.FormatOrder) -> Program[None]:
         machine = self._machine
 
         def report(offset: int) -> None:
             text = f"{offset // 10**6} of {order.size // 10**6} MB unpacked"
-            self._progress(talk, "unpack", round(offset / order.size, 2) if order.size else 1.0, text)
+            self._progress("unpack", round(offset / order.size, 2) if order.size else 1.0, text)
 
         work = Download(order.url, order.sha256, order.size, report)
         try:
             yield from download(machine, self._lease.address, work)
         except Refused as reason:
-            self._fail(talk, f"cannot install the image: {reason}")
+            self._fail(f"cannot install the image: {reason}")
             return
         if not work.is_complete:
-            self._fail(talk, f"the image ended at byte {work.offset} of {order.size}")
+            self._fail(f"the image ended at byte {work.offset} of {order.size}")
         elif work.digest != order.sha256:
-            self._fail(talk, f"the image is damaged: its SHA-256 is {work.digest}, not {order.sha256}")
+            self._fail(f"the image is damaged: its SHA-256 is {work.digest}, not {order.sha256}")
         else:
-            self._progress(talk, "verify", 1.0, "writing the last data to the card")
+            self._progress("verify", 1.0, "writing the last data to the card")
             yield from machine.pause(machine.between(*SYNC_SECONDS))
             self._card.keep(order.sha256)
             machine.journal.installations += 1
-            talk.stream.write(hello.Formatted(sha256=order.sha256).to_wire())
+            self._token = ""
+            self._say(hello.Formatted(sha256=order.sha256))
 
 
 class Node1:
