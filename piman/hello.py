@@ -6,7 +6,7 @@ Lines in, words to the conversation's machine (:mod:`piman.installing.conversati
 all conversations.  It never sends ``ip`` or ``reinstall``.  Specification: docs/protocols/hello.md, versions 1 and 2.
 """
 
-from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Any, cast
@@ -32,14 +32,19 @@ from piman.fleet.events import InstallerConnected, NodeUp
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IImages, IInstallers, INeighbours, INodeDirectory
 from piman.fleet.model import Intent, MACAddress, Phase
+from piman.fleet.throttle import Throttle
+from piman.host.listening import file_limit, listen
 from piman.installing.conversation import converse
 from piman.installing.hearing import hear_1, hear_2
 from piman.installing.installer import Core
+from piman.installing.room import Places, Room, descriptor_of, is_too_high
 from piman.installing.words import Caller, Limits
 from piman.wire import MalformedDatagram
 from piman.wire import hello as wire
 
 PORT = 3333
+_REFUSALS_SECONDS = 60.0
+"""How often the log tells that callers are refused, for each reason."""
 _TOUCH_SECONDS = 60.0
 """How often leases of conversing nodes are kept alive and stale intents closed."""
 
@@ -55,8 +60,7 @@ class HelloSettings:
     limits: Limits = attrs.field(factory=Limits)
     up_seconds: float = 60.0
     """A node without an agent counts as up this long after it was ordered to boot and went."""
-    max_conversations: int = 12_000
-    max_per_address: int = 4
+    places: Places = attrs.field(factory=Places)
 
 
 # The protocol
@@ -69,23 +73,27 @@ class HelloProtocol(LineReceiver):
     MAX_LENGTH = wire.LINE_BYTES
     _log = Logger()
 
-    def __init__(self, desk: "HelloService", address: IPv4Address) -> None:
+    def __init__(self, desk: "HelloService", caller: Caller) -> None:
         self._desk = desk
-        self._address = address
+        self.caller = caller
+        """Who called; the core has who is still believed to."""
         self._version = 0
         self._is_skipping = False
 
     def connectionMade(self) -> None:
         """Say the date at once."""
         transport = cast(ITCPTransport, self.transport)
+        self.core = Core(desk=self._desk, caller=self.caller, transport=transport)
+        self.talk = converse(self.core)
+        if not self._desk.may_stay(self):
+            transport.abortConnection()
+            return
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        caller = self._desk.identify(self._address)
-        self.node = caller.mac
-        self.core = Core(desk=self._desk, caller=caller, transport=transport)
-        self.talk = converse(self.core)
         self._desk.begun(self)
-        self.core.within(self.talk, self._desk.limits.greeting_seconds)
+        limits = self._desk.limits
+        is_stranger = self.caller.mac is None
+        self.core.within(self.talk, limits.stranger_seconds if is_stranger else limits.greeting_seconds)
         now = datetime.fromtimestamp(self._desk.clock.seconds(), UTC)
         transport.write(wire.date_command(now.strftime("%Y%m%d%H%M.%S")))
 
@@ -121,7 +129,7 @@ class HelloProtocol(LineReceiver):
         if self._version == 2:
             cast(ITCPTransport, self.transport).write(wire.WELCOME)
         if self.core.mac is not None:
-            connected = InstallerConnected(mac=self.core.mac, address=self._address, version=self._version)
+            connected = InstallerConnected(mac=self.core.mac, address=self.caller.address, version=self._version)
             self._desk.events.emit(connected)
 
     def _hear(self, line: bytes) -> None:
@@ -141,8 +149,8 @@ class HelloFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> HelloProtocol | None:
         """A protocol for the caller; None: too many."""
-        address = IPv4Address(addr.host)
-        return HelloProtocol(self._desk, address) if self._desk.has_room(address) else None
+        caller = self._desk.identify(IPv4Address(addr.host))
+        return HelloProtocol(self._desk, caller) if self._desk.has_room(caller) else None
 
 
 # The service
@@ -165,8 +173,10 @@ class HelloService(Service):
         intents: IntentBook,
         images: IImages,
         events: IEventSink,
+        limit_of_files: Callable[[], int | None] = file_limit,
     ) -> None:
         self._reactor = reactor
+        self._file_limit = limit_of_files
         self.clock = IReactorTime(reactor)
         self._settings = settings
         self.limits = settings.limits
@@ -178,7 +188,8 @@ class HelloService(Service):
         self.events = events
         self._open: set[HelloProtocol] = set()
         self._of_node: dict[MACAddress, HelloProtocol] = {}
-        self._per_address: Counter[IPv4Address] = Counter()
+        self._room = Room(settings.places)
+        self._refusals = Throttle(self.clock, _REFUSALS_SECONDS)
         self._ups: dict[MACAddress, IDelayedCall] = {}
         self._touching = LoopingCall(self._touch)
         self._touching.clock = self.clock
@@ -193,10 +204,7 @@ class HelloService(Service):
 
     def privilegedStartService(self) -> None:
         """Bind; a taken port raises CannotListenError."""
-        factory: Any = HelloFactory(self)
-        self._listening = self._reactor.listenTCP(
-            self._settings.port, factory, backlog=1024, interface=self._settings.address
-        )
+        self._listening = listen(self._reactor, self._settings.port, HelloFactory(self), self._settings.address)
 
     def startService(self) -> None:
         """Begin to keep leases alive."""
@@ -259,21 +267,31 @@ class HelloService(Service):
 
     # What protocols tell
 
-    def has_room(self, address: IPv4Address) -> bool:
-        """Whether one more conversation from this address is accepted."""
-        return (
-            len(self._open) < self._settings.max_conversations
-            and self._per_address[address] < self._settings.max_per_address
-        )
+    def has_room(self, caller: Caller) -> bool:
+        """Whether one more conversation with this caller is accepted."""
+        return not self._refuses(caller, self._room.refusal(caller))
+
+    def may_stay(self, protocol: HelloProtocol) -> bool:
+        """Whether its connection leaves descriptors enough to the rest of the manager."""
+        caller = protocol.caller
+        descriptor = descriptor_of(protocol.transport)
+        if not is_too_high(descriptor, self._file_limit(), is_stranger=caller.mac is None):
+            return True
+        return not self._refuses(caller, "file descriptors run short (see ulimit -n)")
+
+    def _refuses(self, caller: Caller, reason: str) -> bool:
+        if reason and self._refusals.passes(reason):
+            self._log.warn("refused {address}: {reason}", address=str(caller.address), reason=reason)
+        return bool(reason)
 
     def begun(self, protocol: HelloProtocol) -> None:
         """A conversation began: it replaces an older one of the same node."""
         self._open.add(protocol)
-        self._per_address[protocol.core.caller.address] += 1
+        self._room.enter(protocol.caller)
         mac = protocol.core.mac
         if mac is None:
             return
-        self._addresses.touch(protocol.core.caller.address)
+        self._addresses.touch(protocol.caller.address)
         self._forget_up(mac)
         older = self._of_node.get(mac)
         self._of_node[mac] = protocol
@@ -282,13 +300,12 @@ class HelloService(Service):
             older.core.transport.abortConnection()
 
     def ended(self, protocol: HelloProtocol) -> None:
-        """A conversation is over."""
+        """A conversation is over, or never began."""
+        if protocol not in self._open:
+            return
         self._open.discard(protocol)
-        address = protocol.core.caller.address
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
-        mac = protocol.node
+        self._room.leave(protocol.caller)
+        mac = protocol.caller.mac
         if mac is not None and self._of_node.get(mac) is protocol:
             del self._of_node[mac]
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from twisted.internet.address import IPv4Address as TCPAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IFileDescriptor
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -92,14 +93,20 @@ class SlowStore(MemoryIntentStore):
             done.errback(OSError("no space left on device"))
 
 
+@implementer(IFileDescriptor)
 class NodeTransport(StringTransport):
     """A node's connection as the manager sees it; closing it tells the protocol, as a socket would."""
 
-    def __init__(self, address: IPv4Address) -> None:
+    def __init__(self, address: IPv4Address, descriptor: int) -> None:
+        self._descriptor = descriptor
         super().__init__(peerAddress=TCPAddress("TCP", str(address), 40000))
         self.hostAddr = TCPAddress("TCP", "172.30.4.1", 3333)
         self.protocol: HelloProtocol | None = None
         self.is_closed = False
+
+    def fileno(self) -> int:
+        """What the kernel would have given to it."""
+        return self._descriptor
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing to do."""
@@ -126,8 +133,8 @@ class NodeTransport(StringTransport):
 class Call:
     """One node's conversation, from the node's side."""
 
-    def __init__(self, world: "World", address: IPv4Address = ADDRESS) -> None:
-        self.transport = NodeTransport(address)
+    def __init__(self, world: "World", address: IPv4Address = ADDRESS, descriptor: int = 20) -> None:
+        self.transport = NodeTransport(address, descriptor)
         protocol = HelloFactory(world.service).buildProtocol(TCPAddress("TCP", str(address), 40000))
         self.is_refused = protocol is None
         if protocol is not None:
@@ -172,6 +179,7 @@ class World:
         self.addresses = MemoryAddressBook({ADDRESS: MAC, OTHER_ADDRESS: OTHER})
         self.neighbours = MemoryNeighbours()
         self.images = OneImage()
+        self.file_limit: int | None = None
         self.settings = settings or HelloSettings()
         self.restart()
 
@@ -189,15 +197,16 @@ class World:
             intents=self.book,
             images=self.images,
             events=self.events,
+            limit_of_files=lambda: self.file_limit,
         )
 
     def _token(self) -> str:
         self._ids += 1
         return f"{self._ids:032x}"
 
-    def call(self, address: IPv4Address = ADDRESS) -> Call:
+    def call(self, address: IPv4Address = ADDRESS, descriptor: int = 20) -> Call:
         """A node connects."""
-        return Call(self, address)
+        return Call(self, address, descriptor)
 
     def said(self, kind: type[Event]) -> list[Event]:
         """Events of one class."""

@@ -5,6 +5,7 @@ Images, and the two doors through which nodes fetch them: real files, real socke
 import hashlib
 import json
 import os
+import resource
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -34,6 +35,7 @@ from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IImages, IInstallers, ImageMissing
 from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
+from piman.host.listening import next_descriptor
 from piman.testing.fakes import CapturedEvents, MemoryAddressBook
 from tests.hello_support import MAC, OTHER, SlowStore
 
@@ -694,6 +696,21 @@ class HTTPDoorTests(DoorTestCase):
         self.addCleanup(self.door.stopService)
         status, headers, _ = await self.ask()
         self.assertEqual((status, headers["retry-after"]), (503, "10"))
+
+    async def test_descriptors_run_short(self) -> None:
+        """A stranger is hung up on while the node still gets its image."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while (next_descriptor() or 0) < 200:
+            self.addCleanup(os.close, os.open(os.devnull, os.O_RDONLY))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (250, hard))
+        self.addresses.bindings = {}
+        refused: Deferred[bytes] = (await self.connect()).closed
+        refused.addTimeout(30, self.reactor)  # half of what a silent connection that was let in has
+        self.assertEqual(await refused, b"")
+        self.addresses.bindings = {LOOPBACK: MAC}
+        status, _, body = await self.ask()
+        self.assertEqual((status, body), (200, self.content))
 
     async def test_no_token_in_the_log(self) -> None:
         """No log line holds the token."""

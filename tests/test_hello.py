@@ -26,6 +26,7 @@ from piman.fleet.events import (
 from piman.fleet.interfaces import IInstallers
 from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress, Node, NodeStatus, Phase
 from piman.hello import HelloSettings
+from piman.installing.room import Places
 from piman.wire.hello import BOOT_1, BOOT_2, CONTINUE, FORMAT_1, WELCOME
 from tests.hello_support import (
     ADDRESS,
@@ -493,9 +494,56 @@ class PeerTests(HelloTestCase):
         self.assertEqual([call.is_refused for call in calls], [False] * 4 + [True])
         calls[0].hangs_up()
         self.assertFalse(self.world.call(STRANGER_ADDRESS).is_refused)
-        self.world = World(HelloSettings(max_conversations=1))
+        self.world = World(HelloSettings(places=Places(in_all=1)))
         self.assertFalse(self.world.call().is_refused)
         self.assertTrue(self.world.call(OTHER_ADDRESS).is_refused)
+
+    def test_strangers(self) -> None:
+        """However many strangers call, few are in, for 30 silent seconds; nodes are served."""
+        strangers = [self.world.call(STRANGER_ADDRESS + number) for number in range(100)]
+        self.assertEqual([call.is_refused for call in strangers], [False] * 64 + [True] * 36)
+        self.assertEqual(self.world.call().says("IS_INSTALLED"), DATE + BOOT_1)
+        self.world.reactor.advance(29)
+        self.assertTrue(self.world.call(STRANGER_ADDRESS).is_refused)
+        self.world.reactor.advance(1)
+        self.assertTrue(all(call.is_closed for call in strangers[:64]))
+        again = self.world.call(STRANGER_ADDRESS)
+        self.assertFalse(again.is_refused)
+        again.hangs_up()
+
+    def test_a_node_that_becomes_a_stranger(self) -> None:
+        """A node that loses its address in its conversation is counted out as it was counted in."""
+        self.world = World(HelloSettings(places=Places(strangers=1)))
+        for _ in range(3):
+            call = self.world.call()
+            self.world.addresses.bindings[ADDRESS] = OTHER
+            call.says("IS_INSTALLED")
+            self.world.addresses.bindings[ADDRESS] = MAC
+            call.hangs_up()
+        strangers = [self.world.call(STRANGER_ADDRESS) for _ in range(2)]
+        self.assertEqual([call.is_refused for call in strangers], [False, True])
+
+    def test_descriptors_run_short(self) -> None:
+        """Strangers leave a quarter of the file descriptors free, nodes the last sixteen; who is in is served on."""
+        self.world.file_limit = 256
+        early = self.world.call(STRANGER_ADDRESS, descriptor=191)
+        self.assertFalse(early.is_closed)
+        late = self.world.call(STRANGER_ADDRESS, descriptor=192)
+        self.assertEqual((late.is_closed, late.hears()), (True, b""))
+        self.assertEqual(self.world.call(descriptor=239).says("IS_INSTALLED"), DATE + BOOT_1)
+        self.assertTrue(self.world.call(OTHER_ADDRESS, descriptor=240).is_closed)
+        self.assertEqual(early.says("IS_INSTALLED"), DATE + BOOT_1)
+        self.assertEqual([event.mac for event in self.world.said(BootOrdered)], [MAC])
+
+    def test_refused_late_counts_for_nothing(self) -> None:
+        """A caller that was hung up on takes no place, and ends no conversation of its node."""
+        self.world.file_limit = 256
+        old = self.formatting()
+        for _ in range(10):
+            self.assertTrue(self.world.call(descriptor=255).is_closed)
+        self.assertFalse(old.is_closed)
+        self.assertIsNotNone(self.world.service.intent_at_work(MAC))
+        self.assertEqual(self.world.said(InstallerFailed), [])
 
     def test_unknown_floods_nothing(self) -> None:
         """A stranger that says words without end makes no events of them."""

@@ -20,6 +20,8 @@ from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink
 from piman.fleet.model import Intent, MACAddress
+from piman.host.listening import file_limit, next_descriptor
+from piman.installing.room import is_too_high
 
 _TURNS = 100
 _SWEEPS = 10
@@ -143,6 +145,11 @@ class Door(Service):
                 stream.abort(f"the node took nothing for {self.settings.stall_seconds:.0f} seconds")
 
     # What happened
+
+    def has_descriptors(self, address: str) -> bool:
+        """Whether one more connection leaves enough to the rest of the manager; nodes get more than strangers."""
+        is_stranger = self.parts.addresses.holder_of(IPv4Address(address)) is None
+        return not is_too_high(next_descriptor(), file_limit(), is_stranger=is_stranger)
 
     def caller(self, address: str) -> MACAddress:
         """

@@ -27,6 +27,8 @@ from piman.fleet.model import Intent, IntentState
 
 PORT = 4480
 _FETCHES_KEPT = 16_384
+_IDLE_SECONDS = 60
+"""How long a connection without a request is kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -124,6 +126,14 @@ class QuietSite(Site):
 
     noisy = False
 
+    def __init__(self, door: "ImageHTTPDoor", root: Resource, reactor: Any) -> None:
+        super().__init__(root, reactor=reactor, timeout=_IDLE_SECONDS)
+        self._door = door
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """A protocol for the caller; None: it would leave too few file descriptors."""
+        return super().buildProtocol(addr) if self._door.has_descriptors(addr.host) else None
+
     def log(self, request: Any) -> None:
         """Nothing."""
 
@@ -142,7 +152,7 @@ class ImageHTTPDoor(Door):
         """The site."""
         root = RootResource()
         root.putChild(b"images", ImagesResource(self))
-        return QuietSite(root, reactor=self._reactor, timeout=60)
+        return QuietSite(self, root, self._reactor)
 
     async def serve(self, request: Any, digest: str) -> None:
         """One request from beginning to end."""

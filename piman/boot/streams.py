@@ -20,7 +20,6 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
-    IReactorFDSet,
     IReactorTCP,
     IReactorTime,
     ITCPTransport,
@@ -28,6 +27,8 @@ from twisted.internet.interfaces import (
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from piman.host.listening import PatientPort, listen
 
 SEND_BYTES = 2 << 20
 """Handed to the kernel at one go; it takes what its buffer holds."""
@@ -187,7 +188,7 @@ class FileTransport(tcp.Server):
         return int(struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
-class FilePort(tcp.Port):
+class FilePort(PatientPort):
     """A listening port whose connections can send files."""
 
     transport = FileTransport
@@ -199,8 +200,4 @@ def listen_for_files(reactor: IReactorTCP, port: int, factory: Any, interface: s
 
     :raises CannotListenError: when the port is taken or forbidden.
     """
-    if not IReactorFDSet.providedBy(reactor):
-        return reactor.listenTCP(port, factory, backlog=1024, interface=interface)
-    listening = FilePort(port, factory, 1024, interface, reactor)
-    listening.startListening()
-    return listening
+    return listen(reactor, port, factory, interface, FilePort)

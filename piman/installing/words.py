@@ -22,6 +22,8 @@ class Limits:
 
     greeting_seconds: float = 120.0
     """Until the node has said what is on its card."""
+    stranger_seconds: float = 30.0
+    """The same for a caller that is none of the operator's nodes."""
     format_seconds: float = 1800.0
     """From ``format`` to the end; the node is silent while it unpacks."""
     leaving_seconds: float = 60.0
