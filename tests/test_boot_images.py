@@ -23,7 +23,6 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
 from piman.boot.image_http import ImageHTTPSettings, image_http_service
@@ -33,10 +32,11 @@ from piman.boot.ranges import Span, covered, wanted_span
 from piman.boot.streams import FileTransport, IFileTransport
 from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
 from piman.fleet.intents import IntentBook
-from piman.fleet.interfaces import IImages, IInstallers, ImageMissing
-from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
+from piman.fleet.interfaces import IImages, ImageMissing
+from piman.fleet.model import IntentOrigin, IntentState
 from piman.host.listening import next_descriptor
 from piman.testing.fakes import CapturedEvents, MemoryAddressBook
+from piman.testing.installers import MemoryInstallers
 from tests.hello_support import MAC, OTHER, SlowStore
 
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -221,19 +221,6 @@ class RangeTests(SynchronousTestCase):
         self.assertEqual([byte for span in spans for byte in range(span.start, span.end)], sorted(wanted))
 
 
-@implementer(IInstallers)
-class Installers:
-    """Which node has been told to format."""
-
-    def __init__(self, book: IntentBook) -> None:
-        self._book = book
-        self.at_work: set[MACAddress] = set()
-
-    def intent_at_work(self, mac: MACAddress) -> Intent | None:
-        """Its living intent."""
-        return self._book.current(mac) if mac in self.at_work else None
-
-
 class Fetcher(Protocol):
     """A node's end of a stream."""
 
@@ -271,7 +258,7 @@ class DoorTestCase(TestCase):
         self.store = SlowStore()
         self.book = IntentBook(self.store, self.reactor, self.events)
         self.addresses = MemoryAddressBook({LOOPBACK: MAC})
-        self.installers = Installers(self.book)
+        self.installers = MemoryInstallers(self.book)
         self.library = ImageLibrary({"default": str(self.path)}, run=in_thread(self.reactor))
         return Deferred.fromCoroutine(self.start())
 
@@ -280,7 +267,7 @@ class DoorTestCase(TestCase):
         opened = await self.book.open_intent(MAC, IntentOrigin.OPERATOR, "default")
         image = await self.library.image("default")
         self.intent = await self.book.order(opened, image.digest)
-        self.installers.at_work.add(MAC)
+        self.installers.tell_to_format(self.intent)
         self.door = self.make_door()
         self.door.privilegedStartService()
         self.door.startService()
@@ -366,9 +353,9 @@ class RawDoorTests(DoorTestCase):
 
     async def test_nobody(self) -> None:
         """Who has no lease, no conversation or no ordered intent gets the end of the stream at once, and no byte."""
-        self.installers.at_work.clear()
+        self.installers.hang_up(MAC)
         self.assertEqual(await (await self.connect()).closed, b"")
-        self.installers.at_work.add(MAC)
+        self.installers.tell_to_format(self.intent)
         self.addresses.bindings = {LOOPBACK: OTHER}
         self.assertEqual(await (await self.connect()).closed, b"")
         self.addresses.bindings = {}
