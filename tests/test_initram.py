@@ -359,6 +359,38 @@ class ConversationTests(InstallerTestCase):
         self.assertEqual(len(done.stdout.splitlines()), 1)
         self.assertIn("does not know: reinstall", done.stderr)
 
+    def work(self, *words: str, token: str = "4b" * 16) -> None:
+        """An earlier conversation has begun an installation, which has said this so far."""
+        (self.card.scratch / "token").write_text(f"{token}\n")
+        (self.card.scratch / "words").write_text("".join(f"{word}\n" for word in words))
+
+    def test_a_card_that_is_being_written_is_left_alone(self) -> None:
+        """While there is work, a conversation shows its token, looks at nothing, and does not boot."""
+        self.card.install(marker="ab" * 32)
+        self.work('PROGRESS {"step":"mkfs","fraction":0.50,"text":"x"}')
+        done = self.converse("WELCOME 2\nBOOT\n")
+        self.assertEqual(done.returncode, 1)
+        token = "4b" * 16
+        self.assertRegex(done.stdout, rf'^HELLO 2 .*"installed":false,"digest":"","token":"{token}"}}\n$')
+        self.assertEqual(self.card.calls.read_text(), "")
+        self.assertIn("not while the card is being written", done.stderr)
+
+    def test_a_failure_is_told_once_more(self) -> None:
+        """After a failed installation the token is shown still, and CONTINUE is answered with the failure."""
+        failure = 'FAILED {"reason":"x","fatal":true}'
+        self.work(failure)
+        lines = self.converse("WELCOME 2\nCONTINUE\n", "pass_on() { last_word >&8; }").stdout.splitlines()
+        self.assertIn('"token":', lines[0])
+        self.assertEqual(lines[1:], [failure])
+
+    def test_a_finished_installation_shows_no_token(self) -> None:
+        """What is on the card tells that it is installed; it boots."""
+        self.card.install(marker="ab" * 32)
+        self.work('IS_FORMATTED {"sha256":"ab"}')
+        done = self.converse("WELCOME 2\nBOOT\n")
+        self.assertNotIn("token", done.stdout)
+        self.assertEqual(done.returncode, 0)
+
     def test_text_that_could_break_json_is_dropped(self) -> None:
         """Quotes, backslashes and control characters never reach the manager."""
         done = self.card.run("(fail 'sfdisk: \"bad\" \\\\x\tcolumn')")
@@ -566,6 +598,14 @@ class InitTests(SynchronousTestCase):
     def test_no_manager_is_said(self) -> None:
         """Without any hint the console says what is missing."""
         self.assertIn("piman: no manager: neither master=", self.manager())
+
+    def test_the_installer_is_told_where_to_call(self) -> None:
+        """The installer calls again by itself, so it gets manager, port and card in its environment."""
+        said = self.run_lines(
+            'nc() { echo "$*"; env; }; manager=172.30.4.1; greet_manager', arguments="hello_port=33 card=/dev/sda"
+        ).splitlines()
+        self.assertIn("-w 15 172.30.4.1 33 -e /hello_protocol.sh", said)
+        self.assertLessEqual({"manager=172.30.4.1", "hello_port=33", "card=/dev/sda"}, set(said))
 
     def test_only_wired_interfaces_count(self) -> None:
         """The loopback, Wi-Fi and interfaces without hardware are passed over."""

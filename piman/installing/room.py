@@ -50,11 +50,12 @@ class Room:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._per_address: Counter[IPv4Address] = Counter()
+        self._in_all = 0
         self._strangers = 0
 
     def refusal(self, caller: Caller) -> str:
         """Why one more conversation with this caller is too many; empty: there is room."""
-        if self._per_address.total() >= self._places.in_all:
+        if self._in_all >= self._places.in_all:
             return "too many conversations"
         if self._per_address[caller.address] >= self._places.per_address:
             return "too many conversations from one address"
@@ -64,11 +65,13 @@ class Room:
 
     def enter(self, caller: Caller) -> None:
         """A conversation begins."""
+        self._in_all += 1
         self._per_address[caller.address] += 1
         self._strangers += caller.mac is None
 
     def leave(self, caller: Caller) -> None:
         """A conversation with a caller that entered is over."""
+        self._in_all -= 1
         self._per_address[caller.address] -= 1
         if not self._per_address[caller.address]:
             del self._per_address[caller.address]
