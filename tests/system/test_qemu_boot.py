@@ -243,3 +243,19 @@ class NetworkBootTests(TestCase):
         self.assertIn(FORMATTING, self.board.serial)
         wait_until("the installation is in the history", lambda: len(self.manager.events("Installed")) == 1)
         self.assertEqual(self.formats(), 2)
+
+    def test_a_manager_that_restarts_while_installing_costs_no_second_format(self) -> None:
+        """The board goes on with its image, calls again with its token, and is installed by its first order."""
+        self.start(self.artefacts.large_rootfs)
+        self.board.power_on()
+        self.wait_for(UNPACKING)
+        self.manager.stop()
+        self.assertNotIn("writing the last data", self.board.serial, "the board was faster than this test")
+        self.manager.start()
+
+        self.wait_for(UP)
+
+        wait_until("the installation is in the history", lambda: len(self.manager.events("Installed")) == 1)
+        self.assertEqual(self.formats(), 1)
+        self.assertEqual(len(self.manager.events("InstallerConnected")), 2)
+        self.assertIn("the conversation broke off: the work goes on", self.board.serial)
