@@ -536,6 +536,13 @@ class ProbeTests(TableCase):
         self.assertEqual(told, [False] * 5)
         self.assertEqual((self.table.holder_of(ip(100)), self.table.holder_of(ip(101))), (A, B))
 
+    def test_offer_to_who_answered(self) -> None:
+        """What was offered to the board that answered there is no offer that nobody wants: others do not get it."""
+        self.table.expect_probes(doubt_all=True)
+        self.table.occupied(ip(100), A)
+        self.assertEqual(self.offered(A), ip(100))
+        self.assertIs(self.offered(B), None)
+
     def test_offered_meanwhile(self) -> None:
         """When somebody else answers on an address that was only offered, the offer is withdrawn."""
         self.offered(A)

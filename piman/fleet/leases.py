@@ -225,7 +225,8 @@ class LeaseTable:
     def _unrequested(self, mac: MACAddress) -> IPv4Address | None:
         """The oldest offer that nobody has asked for yet."""
         for address in self._unasked:
-            if self._lease_holder(address) is None and self._unreserved(mac, address):
+            is_taken = self._lease_holder(address) is not None or self._is_kept_from(mac, address)
+            if not is_taken and self._unreserved(mac, address):
                 return address
         return None
 
