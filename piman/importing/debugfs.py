@@ -151,7 +151,7 @@ class Name:
     mode: int
 
 
-_LISTED = re.compile(rb"/(\d+)/([0-7]{6})/-?\d+/-?\d+/([^/]+)/\d*/\n")
+_LISTED = re.compile(rb"/(\d+)/([0-7]{6})/-?\d+/-?\d+/([^/]*)/\d*/\n")
 """A line of ``ls -p``.  A name has every byte but "/" and NUL, so even one with a line break cannot look like two."""
 
 
@@ -169,7 +169,7 @@ def parse_listing(parent: bytes, text: bytes) -> Iterator[Name]:
             raise damaged(f"debugfs lists {text[position : position + 80]!r}")
         position = match.end()
         inode, mode, name = match.groups()
-        if name not in (b".", b".."):
+        if int(inode) and name not in (b".", b".."):  # inode 0: a name that was removed
             yield Name(parent + b"/" + name if parent else name, int(inode), int(mode, 8))
 
 
@@ -241,9 +241,9 @@ def _attribute_name(line: bytes) -> str:
 def _target(line: bytes, lines: Iterator[bytes], size_bytes: int) -> bytes:
     """It may hold line breaks and quotes: its length tells where it ends."""
     text = line[len(_LINK) :]
-    while len(text) < size_bytes + 2:
-        text += next(lines, b"") or b'"\n' * size_bytes
-    if text[size_bytes : size_bytes + 2] != b'"\n':
+    while len(text) < size_bytes + 2 and (more := next(lines, b"")):
+        text += more
+    if text[size_bytes:] != b'"\n':
         raise damaged(f"a symbolic link is not {size_bytes} bytes long: {text[:80]!r}")
     return text[:size_bytes]
 

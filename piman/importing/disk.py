@@ -58,7 +58,7 @@ def parse_table(text: bytes) -> list[Partition]:
             for number, row in enumerate(table.get("partitions", ()), 1)
             if str(row["type"]).lower() not in _CONTAINERS
         ]
-    except (ValueError, KeyError, TypeError) as reason:
+    except (ValueError, KeyError, TypeError, AttributeError) as reason:
         raise _unfit("there is no partition table that sfdisk can read", DOWNLOAD_AGAIN) from reason
     if not rows:
         raise _unfit("the partition table is empty", "is it an image of a card with Raspberry Pi OS?")
