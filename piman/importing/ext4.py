@@ -110,7 +110,7 @@ def _run_check(programs: Programs, folder: Path, partition: Partition) -> None:
 
 
 def _names(programs: Programs, folder: Path, partition: Partition) -> Iterator[Name]:
-    """Every name, a folder before what is in it."""
+    """Every name but the root's."""
     level = [(b"", ROOT_INODE)]
     seen = {ROOT_INODE}
     while level:
@@ -136,11 +136,12 @@ def _names(programs: Programs, folder: Path, partition: Partition) -> Iterator[N
 
 def read_tree(programs: Programs, folder: Path, partition: Partition) -> list[Entry]:
     """
-    Everything in the file system but what each card has of its own, the root first, folders before what is in them.
+    Everything in the file system but what each card has of its own, each folder just before what is in it.
 
     :raises ImportRefused: when something cannot be read.
     """
     names = [Name(b"", ROOT_INODE, stat.S_IFDIR), *_names(programs, folder, partition)]
+    names.sort(key=lambda name: name.path.split(b"/"))
     first = {name.inode: name for name in reversed(names)}
     inodes = sorted(first)
     entries: dict[int, Entry] = {}

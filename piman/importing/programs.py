@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
     "MTOOLSRC": os.devnull,
+    "MTOOLS_SKIP_CHECK": "1",
     "HOME": os.devnull,
     "DEBUGFS_PAGER": "__none__",
 }
