@@ -118,6 +118,13 @@ class StatTests(SynchronousTestCase):
             text = LINK.replace(b"0x6b060883:00000000", told)
             self.assertEqual(parse_stat(iter(lines(text))).mtime_seconds, seconds)
 
+    def test_small_inode(self) -> None:
+        """Inodes of 128 bytes have times without fractions, told in another way; an inode without a time is damage."""
+        text = LINK.replace(b" mtime: 0x6b060883:00000000", b"mtime: 0x6553f103")
+        self.assertEqual(parse_stat(iter(lines(text))).mtime_seconds, 1_700_000_003)
+        with self.assertRaises(ImportRefused):
+            parse_stat(iter(lines(LINK.replace(b"mtime", b"time"))))
+
     def test_link(self) -> None:
         """The target of a short link stands in the inode."""
         self.assertEqual(parse_stat(iter(lines(LINK))).target, b"../usr/bin/ls")

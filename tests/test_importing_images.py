@@ -4,6 +4,7 @@ Whole imports of images that the tests make: what comes out, what is refused, wh
 
 import json
 import os
+import random
 import stat
 import tarfile
 from pathlib import Path
@@ -322,6 +323,24 @@ class RefusalTests(ImportCase):
         """A card that was pulled out while its system ran is refused with what to do."""
         image = Card(self.folder, wounds=("feature needs_recovery",)).make()
         self.assertIn("was not shut down", self.refused(image))
+
+    def test_any_damage(self) -> None:
+        """Whatever bytes of the table or of ext4 are wrong: the image is refused, or the archive is the same."""
+        image = Card(self.folder).make()
+        whole = image.read_bytes()
+        digest = imported(image, self.images).sha256
+        chance = random.Random(3)
+        root = ROOT_START * SECTOR_BYTES
+        refused = 0
+        for _ in range(24):
+            first, behind = chance.choice(((0, 512), (root + 1024, root + 2048), (root + 4096, root + 400_000)))
+            image.write_bytes(whole)
+            put(image, chance.randrange(first, behind), chance.randbytes(chance.choice((1, 64))))
+            try:
+                self.assertEqual(imported(image, self.images, replace=True).sha256, digest)
+            except ImportRefused:
+                refused += 1
+        self.assertGreater(refused, 3)
 
     def test_unreadable_feature(self) -> None:
         """What debugfs cannot read exactly is refused by name."""

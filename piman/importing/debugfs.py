@@ -174,7 +174,7 @@ def parse_listing(parent: bytes, text: bytes) -> Iterator[Name]:
 
 
 _HEADER = re.compile(rb"Inode: (\d+) +Type: .*?Mode: +(\d+) ")
-_TIME = re.compile(rb" mtime: 0x([0-9a-f]{8})(?::([0-9a-f]{8}))?")
+_TIME = re.compile(rb" ?mtime: 0x([0-9a-f]{8})(?::([0-9a-f]{8}))?")
 _OWNER = re.compile(rb"User: *(-?\d+) +Group: *(-?\d+) .*?Size: (\d+)")
 _DEVICE = re.compile(rb".*Device major/minor number: (\d+):(\d+) ")
 _ATTRIBUTE = re.compile(rb"  ([\x21-\x7e]+) \((\d+)\)( = .*)?\n?")
@@ -191,7 +191,7 @@ class Said:
     uid: int
     gid: int
     size_bytes: int
-    mtime_seconds: int = 0
+    mtime_seconds: int | None = None
     device: tuple[int, int] | None = None
     target: bytes | None = None
     attributes: list[str] = attrs.field(factory=list)
@@ -215,6 +215,8 @@ def parse_stat(lines: Iterator[bytes]) -> Said:
         else:
             in_attributes = False
             _read_line(said, line)
+    if said.mtime_seconds is None:
+        raise damaged(f"debugfs tells no time of change of inode {said.inode}")
     return said
 
 

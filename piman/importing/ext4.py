@@ -159,6 +159,8 @@ def _entry(name: Name, lines: Iterator[bytes]) -> Entry:
     said = parse_stat(lines)
     if said.inode != name.inode:
         raise damaged(f"debugfs speaks of inode {said.inode}, not {name.inode}")
+    if said.device is None and (stat.S_ISCHR(name.mode) or stat.S_ISBLK(name.mode)):
+        raise damaged(f"debugfs tells no numbers of device {name.path!r}")
     has_size = stat.S_ISREG(name.mode) or stat.S_ISLNK(name.mode)
     return Entry(
         path=name.path,
@@ -167,7 +169,7 @@ def _entry(name: Name, lines: Iterator[bytes]) -> Entry:
         uid=said.uid,
         gid=said.gid,
         size_bytes=said.size_bytes if has_size else 0,
-        mtime_seconds=said.mtime_seconds,
+        mtime_seconds=said.mtime_seconds or 0,
         device=said.device,
         target=said.target,
         attributes=tuple((attribute, b"") for attribute in said.attributes),
