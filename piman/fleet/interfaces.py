@@ -5,15 +5,16 @@ The seams: what each part asks of the others.
 Every interface has a contract suite in ``tests/contract`` that the real thing and its fake both pass.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Any, Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from piman.fleet.events import Event, Recorded
-from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus
+from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus, PortPower, PowerBudget
 
 
 class IEventSink(Interface):
@@ -180,3 +181,158 @@ class IInstallers(Interface):
 
 class ImageMissing(Exception):
     """There is no image of that name, or its file cannot be read; the text says which."""
+
+
+# Power
+
+
+class PowerFailed(Exception):
+    """
+    A power switch did not do, or did not tell, what it was asked.
+
+    :ivar reason: a sentence that names the switch and, where there is one, the port.
+    :ivar remedy: what the operator can do about it, a sentence.
+    :ivar may_retry: whether the same order may succeed a little later.
+    """
+
+    may_retry = False
+
+    def __init__(self, reason: str, remedy: str = "", *, may_retry: bool | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        if may_retry is not None:
+            self.may_retry = may_retry
+
+
+class PowerUnreachable(PowerFailed):
+    """The switch did not answer in time.  What it was ordered may have been done all the same."""
+
+    may_retry = True
+
+
+class PowerRefused(PowerFailed):
+    """The switch answered, and will not do it until somebody changes something."""
+
+
+class PowerNotObeyed(PowerFailed):
+    """The switch accepted the order, but afterwards the port is not as ordered."""
+
+    may_retry = True
+
+
+class NoSuchPort(PowerRefused):
+    """The switch has no such port, or it cannot switch the power of it."""
+
+
+class AmbiguousPort(PowerFailed):
+    """
+    A board was learned where more than one board is: at an uplink.
+
+    :ivar ports: the ports in question.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", *, ports: Iterable[int] = ()) -> None:
+        super().__init__(reason, remedy)
+        self.ports = tuple(ports)
+
+
+class IPowerSwitch(Interface):
+    """
+    What can give power to nodes and take it from them, port by port.
+
+    Every method fails with :class:`PowerFailed`, and with nothing else, when it cannot do its work; none waits for
+    ever.  :class:`piman.testing.power_contract.PowerSwitchMixin` is its contract suite.
+    """
+
+    def turn_on(port: int) -> "Deferred[None]":
+        """
+        Give power.
+
+        Fires when the order was accepted *and* read back; that the node draws power is another matter (:meth:`read`).
+        Fails with :class:`NoSuchPort`, :class:`PowerNotObeyed`, :class:`PowerRefused`, :class:`PowerUnreachable`.
+        """
+
+    def turn_off(port: int) -> "Deferred[None]":
+        """Take power away; fires and fails like :meth:`turn_on`."""
+
+    def read(port: int) -> "Deferred[PortPower]":
+        """How the port is now; fails with :class:`NoSuchPort` when there is none."""
+
+    def ports() -> "Deferred[list[PortPower]]":
+        """All ports whose power can be switched, by number; an empty list when the switch cannot tell."""
+
+    def budget() -> "Deferred[PowerBudget | None]":
+        """What can be given in all, and is; None: the switch does not tell."""
+
+    def locate(mac: MACAddress) -> "Deferred[int | None]":
+        """
+        The port where the switch has learned this board; None: nowhere, or it does not learn.
+
+        Fails with :class:`AmbiguousPort` when other boards are on that port too.
+        """
+
+    def learned() -> "Deferred[Mapping[int, frozenset[MACAddress]]]":
+        """The boards that the switch has learned, by port; empty: none, or it does not learn."""
+
+
+@attrs.frozen(kw_only=True)
+class PowerContext:
+    """What a power switch is made of besides its own settings."""
+
+    reactor: Any
+    """Provides time, processes and UDP."""
+    address: IPv4Address
+    """The switch's."""
+    label: str
+    """What people call the switch."""
+    access: Any = None
+    """How to speak SNMP with it: the ``snmp`` section of the switch in ``piman.yaml``."""
+    group: int = 1
+    """The group of its ports in POWER-ETHERNET-MIB."""
+    vlan: int = 1
+    """The VLAN the nodes are in."""
+    shared: Any = None
+    """What switches of one kind share, whatever that is; see :meth:`IPowerSwitchKind.share`."""
+
+
+@attrs.frozen
+class SettingProblem:
+    """A mistake in the settings of a plugin."""
+
+    key: str
+    """Dotted, without what leads to the settings; empty: the settings as a whole."""
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.key + ': ' if self.key else ''}found {self.found}, expected {self.expected}"
+
+
+class BadSettings(Exception):
+    """The settings of a plugin have mistakes: :attr:`problems`."""
+
+    def __init__(self, problems: Iterable[SettingProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+class IPowerSwitchKind(Interface):
+    """A kind of power switch: a plugin in ``piman.plugins``.  What ``power:`` of a switch names."""
+
+    name = Attribute("What stands behind ``power:`` or ``kind:`` in piman.yaml, a str.")
+
+    def parse(settings: Mapping[str, Any]) -> Any:
+        """
+        Read the settings beside ``kind:``; values are text, numbers, true and false, lists and dictionaries.
+
+        Looks at nothing but them: no file, no network.
+
+        :raises BadSettings: with all mistakes.
+        """
+
+    def share(reactor: Any) -> Any:
+        """Make what all switches of the kind share, once; None when there is nothing.  ``close()`` of it is called."""
+
+    def make(settings: Any, context: PowerContext) -> IPowerSwitch:
+        """A switch, from what :meth:`parse` returned.  Sends nothing yet."""

@@ -92,6 +92,35 @@ class SwitchPort:
 
 
 @attrs.frozen(kw_only=True)
+class PortPower:
+    """The power of one port as its switch tells it; None: the switch does not say."""
+
+    port: int
+    admin_on: bool | None = None
+    """Whether the switch is told to give power there."""
+    delivering: bool | None = None
+    """Whether it does."""
+    state: str = ""
+    """``disabled``, ``searching``, ``delivering``, ``fault``, ``test`` or ``other fault``."""
+    power_class: int | None = None
+    """0 to 4, or above (IEEE 802.3); known while power is delivered."""
+    watts: float | None = None
+    link_up: bool | None = None
+    name: str = ""
+    """What the switch calls the port's network interface."""
+
+
+@attrs.frozen(kw_only=True)
+class PowerBudget:
+    """What a switch, or the group of its ports that piman uses, can give and gives."""
+
+    total_watts: float | None = None
+    used_watts: float | None = None
+    state: str = ""
+    """``on``, ``off`` or ``faulty``."""
+
+
+@attrs.frozen(kw_only=True)
 class Node:
     """A node as the operator wants it: the union of its hosts.csv row and its pi_addresses entry."""
 
