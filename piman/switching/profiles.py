@@ -114,6 +114,10 @@ PROFILES = (TPLINK, CISCO, NETGEAR, STANDARD)
 """In the order of probing: TP-Link's agents fall silent for a while after questions for objects they do not have."""
 
 
+_TELLING = tuple(profile for profile in PROFILES if profile is STANDARD or profile.admin != STANDARD.admin)
+"""Those that a probe can tell apart where the vendor is unknown."""
+
+
 def candidates(object_id: OID | None) -> tuple[Profile, ...]:
     """
     What to probe for, in order.
@@ -123,8 +127,8 @@ def candidates(object_id: OID | None) -> tuple[Profile, ...]:
     """
     prefix = len(mib.ENTERPRISES)
     if object_id is None or object_id[:prefix] != mib.ENTERPRISES or len(object_id) == prefix:
-        return PROFILES
+        return _TELLING
     own = tuple(profile for profile in PROFILES if profile.enterprise == object_id[prefix])
     if own:
         return (*own, STANDARD)
-    return (STANDARD, *(profile for profile in PROFILES if profile is not STANDARD))
+    return (STANDARD, *(profile for profile in _TELLING if profile is not STANDARD))
