@@ -14,11 +14,13 @@ from typing import Any
 
 import attrs
 
+from piman.fleet.interfaces import IPowerSwitchKind
 from piman.fleet.model import Node, Slot
 from piman.hosts import HostRow, HostsFile
 from piman.hosts import load as load_hosts
 from piman.settings.checks import check, objection, warnings
 from piman.settings.inventory import nodes_and_slots, places, without_port
+from piman.settings.power import check_power
 from piman.settings.sections import (
     AddressRange,
     ControlSection,
@@ -152,8 +154,18 @@ def _dhcp(document: Document, report: Report, resolver_files: Iterable[Path]) ->
 
 
 def _switch(switch: Switch, document: Document) -> Switch:
-    community = switch.snmp.community or f"private@{document.private_number}"
-    return attrs.evolve(switch, snmp=attrs.evolve(switch.snmp, community=community))
+    """With the communities of the original: one to switch with, one for the VLAN in which boards are looked up."""
+    snmp = switch.snmp
+    vlan = snmp.vlan or document.private_number
+    return attrs.evolve(
+        switch,
+        snmp=attrs.evolve(
+            snmp,
+            vlan=vlan,
+            community=snmp.community or f"private@{document.private_number}",
+            read_community=snmp.read_community or snmp.community or f"public@{vlan}",
+        ),
+    )
 
 
 def _hosts(document: Document, subnet: IPv4Network | None, previous: Iterable[HostRow], report: Report) -> HostsFile:
@@ -233,11 +245,18 @@ def _complete(
     )
 
 
-def load(path: Path, *, previous: Config | None = None, resolver_files: Iterable[Path] = RESOLVER_FILES) -> Config:
+def load(
+    path: Path,
+    *,
+    previous: Config | None = None,
+    resolver_files: Iterable[Path] = RESOLVER_FILES,
+    power_kinds: Mapping[str, IPowerSwitchKind] | None = None,
+) -> Config:
     """
     Read ``piman.yaml`` and the ``hosts.csv`` that it names.
 
     :param previous: the configuration in force; a board whose line in hosts.csv went bad keeps its row.
+    :param power_kinds: the kinds of power switches there are; without them ``power`` stays unread.
     :param resolver_files: where the manager's own DNS servers stand.
     :raises ConfigError: with every mistake of the file.
     """
@@ -248,6 +267,8 @@ def load(path: Path, *, previous: Config | None = None, resolver_files: Iterable
     document = read_document(top, report)
     subnet = check(document, report)
     _check_monitoring(document, report)
+    if power_kinds is not None:
+        check_power(report, power_kinds)
     hosts = _hosts(document, subnet, previous.hosts if previous else (), report)
     if report.problems or subnet is None:
         raise ConfigError(sorted(report.problems, key=lambda problem: problem.line))

@@ -238,6 +238,7 @@ def plain(value: Value, report: Report, depth: int = 0) -> Any:
         raise Unreadable(f"at most {_DEEPEST} levels")
     if isinstance(value.node, yaml.MappingNode):
         pairs = report.pairs(value, "a mapping")
+        report.lines.update({entry.key: entry.line for entry in pairs.values()})
         return {name: plain(entry, report, depth + 1) for name, entry in pairs.items()}
     if isinstance(value.node, yaml.SequenceNode):
         return [plain(entry, report, depth + 1) for entry in value.elements("a list")]

@@ -94,16 +94,19 @@ class SNMPSection:
     port: int = setting(port_number, 161)
     version: str | None = setting(one_of("1", "2c", "3"), None, shown="2c, then 1")
     community: str = setting(text, "", shown="private@<private_number>", secret=True)
+    read_community: str = setting(text, "", shown="community, or public@<vlan> where that is unset", secret=True)
+    vlan: int | None = setting(number(1, 4094, "a VLAN number"), None, shown="private_number")
     user: str | None = setting(text, None, shown="unset")
     auth: SNMPKey | None = _optional_key(_AUTHENTICATION)
     priv: SNMPKey | None = _optional_key(_PRIVACY)
+    context: str = setting(text, "", shown="unset")
 
 
 def _snmp(value: Value, report: Report) -> SNMPSection:
     found = read_section(SNMPSection, value, report)
     if found.version == "3" and found.user is None:
         report.add(value.line, value.key, "version 3 without a user", "user: NAME")
-    if found.version != "3" and (found.user or found.auth or found.priv):
+    if found.version != "3" and (found.user or found.auth or found.priv or found.context):
         report.add(value.line, value.key, "a user of version 3", "version: 3 beside it")
     if found.priv and not found.auth:
         report.add(value.line, value.key, "priv without auth", "auth: {protocol, key} beside it")
