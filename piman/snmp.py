@@ -36,7 +36,12 @@ from piman.switching.session import (
     nonsense,
 )
 
+PYSNMP_SECONDS = 120
+"""When pysnmp forgets a request by itself: after all of our waits, which are what counts."""
+
 _MODELS = {"1": 0, "2c": 1}
+VERSION_3 = 3
+"""Message processing model of version 3 (RFC 3411)."""
 
 _AUTHENTICATION = {
     "md5": pysnmp_auth.USM_AUTH_HMAC96_MD5,
@@ -92,7 +97,7 @@ class Engines:
     def exchange(self, target: Target, credentials: Credentials, request: Request, wait: float) -> "Deferred[Answer]":
         """Send once; see :data:`piman.switching.agent.Exchange`."""
         done: Deferred[Answer] = Deferred()
-        ending = self._clock.callLater(wait, lambda: done.errback(silence(credentials)))
+        ending = self._clock.callLater(wait, self._expire, done, target, credentials)
 
         def received(engine: Any, handle: Any, indication: Any, status: Any, index: Any, values: Any, _: Any) -> None:
             if not done.called:
@@ -100,7 +105,7 @@ class Engines:
                 _conclude(done, credentials, indication, int(status), int(index), values)
 
         try:
-            self._send(target, credentials, request, wait, received)
+            self._send(target, credentials, request, received)
         except (PySnmpError, StatusInformation) as reason:
             ending.cancel()
             self._log.debug("pysnmp cannot ask {target}: {reason}", target=target, reason=reason)
@@ -108,12 +113,17 @@ class Engines:
             done.errback(failure_of_indication(indication_name(indication) if indication else f"pysnmp: {reason}"))
         return done
 
-    def _send(self, target: Target, credentials: Credentials, request: Request, wait: float, received: Any) -> None:
+    def _expire(self, done: "Deferred[Answer]", target: Target, credentials: Credentials) -> None:
+        if isinstance(credentials, User) and credentials in self._engines:
+            _forget_peer(self._engines[credentials], target)
+        done.errback(silence(credentials))
+
+    def _send(self, target: Target, credentials: Credentials, request: Request, received: Any) -> None:
         engine = self._engines.get(credentials)
         if engine is None:
             engine = self._engines[credentials] = SnmpEngine()
         context = credentials.context if isinstance(credentials, User) else ""
-        name, _ = self._lcd.configure(engine, _authentication(credentials), _transport(target, wait))
+        name, _ = self._lcd.configure(engine, _authentication(credentials), _transport(target))
         pairs = [(rfc1902.ObjectName(oid), _written(request)) for oid in request.oids]
         if request.operation == "bulk":
             bulk = cmdgen.BulkCommandGeneratorSingleRun()
@@ -128,6 +138,24 @@ class Engines:
             engine.close_dispatcher()
 
 
+def _forget_peer(engine: SnmpEngine, target: Target) -> None:
+    """
+    Let pysnmp discover an agent's engine id anew: the switch may have been replaced.
+
+    RFC 3414, section 4, wants a discovery when the engine id is wrong; pysnmp 7.1 drops the report that says so,
+    because it comes from an engine it has no user for, and would go on asking the one that is gone for 5 minutes.
+    """
+    model = engine.message_processing_subsystems[VERSION_3]
+    cache, queue = (
+        getattr(model, f"_SnmpV3MessageProcessingModel__engineIdCache{part}", {}) for part in ("", "ExpQueue")
+    )
+    peer = (str(target.address), target.port)
+    for key in [key for key in cache if tuple(key[1]) == peer]:
+        del cache[key]
+        for due in queue.values():
+            due[:] = [each for each in due if each != key]  # else its expiry would raise
+
+
 _COMMANDS: dict[str, Any] = {
     "get": cmdgen.GetCommandGenerator,
     "next": cmdgen.NextCommandGeneratorSingleRun,
@@ -139,11 +167,11 @@ def _written(request: Request) -> Any:
     return rfc1902.Integer32(request.value) if request.operation == "set" else rfc1905.unSpecified
 
 
-def _transport(target: Target, wait: float) -> UdpTransportTarget:
+def _transport(target: Target) -> UdpTransportTarget:
     """``UdpTransportTarget.create`` would resolve the address in a thread."""
     made = UdpTransportTarget.__new__(UdpTransportTarget)
     made.transport_address = (str(target.address), target.port)
-    made.__init__(timeout=wait, retries=0)
+    made.__init__(timeout=PYSNMP_SECONDS, retries=0)
     return made
 
 

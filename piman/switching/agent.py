@@ -101,7 +101,7 @@ class RemoteAgent:
     An :class:`piman.switching.session.Agent` behind an :data:`Exchange`: retries, versions, walks.
 
     :param retries: seconds to wait for the answer to each datagram.
-    :param probes: the same in version 2c, where version 1 is another possibility.
+    :param probes: the same, in version 2c, where version 1 is another possibility.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RemoteAgent:
         self.target = target
         self._exchange = exchange
         self._credentials = credentials
-        self._retries = tuple(retries)
+        self.retries = tuple(retries)
         self._probes = tuple(probes)
         self._repetitions = repetitions
         self._spoken: Once[Credentials] = Once(self._negotiate)
@@ -133,7 +133,7 @@ class RemoteAgent:
         """The credentials in the version that the agent answers to."""
         if isinstance(self._credentials, User) or self._credentials.version:
             return self._credentials
-        for version, waits in (("2c", self._probes), ("1", self._retries)):
+        for version, waits in (("2c", self._probes), ("1", self.retries)):
             candidate = attrs.evolve(self._credentials, version=version)
             try:
                 await self._attempts(candidate, Request(operation="get", oids=(SYS_OBJECT_ID,)), waits)
@@ -145,7 +145,7 @@ class RemoteAgent:
     async def _ask(self, request: Request) -> Answer:
         credentials = await self._spoken.get()
         try:
-            return await self._attempts(credentials, request, self._retries)
+            return await self._attempts(credentials, request, self.retries)
         except SwitchTimeout:
             self._spoken.forget()
             raise
