@@ -55,9 +55,16 @@ _PRIVACY = {
     "des": pysnmp_auth.USM_PRIV_CBC56_DES,
     "3des": pysnmp_auth.USM_PRIV_CBC168_3DES,
     "aes128": pysnmp_auth.USM_PRIV_CFB128_AES,
-    "aes192": pysnmp_auth.USM_PRIV_CFB192_AES,
-    "aes256": pysnmp_auth.USM_PRIV_CFB256_AES,
+    "aes192": pysnmp_auth.USM_PRIV_CFB192_AES_BLUMENTHAL,
+    "aes256": pysnmp_auth.USM_PRIV_CFB256_AES_BLUMENTHAL,
+    "aes192-c": pysnmp_auth.USM_PRIV_CFB192_AES,
+    "aes256-c": pysnmp_auth.USM_PRIV_CFB256_AES,
 }
+"""
+The long AES keys have two traditions, which differ when the digest is shorter than the key (MD5, SHA-1):
+draft-blumenthal-aes-usm-04, and draft-reeder-snmpv3-usm-3desede-00, which Cisco and others follow.  The names are
+those of net-snmp (``-x AES-256``, ``-x AES-256-C``).
+"""
 
 
 def datum(value: Any) -> Datum | None:

@@ -202,7 +202,8 @@ switches:
     name: rack-a
     power: {kind: command, on: "poe {port} on", off: poe off, tries: 3}
     snmp:
-      {port: 1161, version: 3, user: piman, auth: {protocol: sha256, key_file: a.key}, priv: {protocol: des, key: x}}
+      {port: 1161, version: 3, user: piman, auth: {protocol: sha256, key_file: a.key},
+       priv: {protocol: des, key: a-long-one}}
     group: 2
     ports: {1: 172.30.4.13, 2: 172.30.4.14}
     protected_ports: [24]
@@ -360,11 +361,11 @@ class MistakeTests(_Case):
             ("{version: 4}", "version"),
             ("{version: 3}", ""),
             ("{user: a}", ""),
-            ("{version: 3, user: a, priv: {protocol: aes128, key: x}}", ""),
+            ("{version: 3, user: a, priv: {protocol: aes128, key: a-long-one}}", ""),
             ("{version: 3, user: a, auth: {protocol: sha256}}", ".auth"),
-            ("{version: 3, user: a, auth: {protocol: sha256, key: x, key_env: Y}}", ".auth"),
-            ("{version: 3, user: a, auth: {protocol: aes128, key: x}}", ".auth.protocol"),
-            ("{version: 3, user: a, auth: {protocol: md4, key: x}}", ".auth.protocol"),
+            ("{version: 3, user: a, auth: {protocol: sha256, key: a-long-one, key_env: Y}}", ".auth"),
+            ("{version: 3, user: a, auth: {protocol: aes128, key: a-long-one}}", ".auth.protocol"),
+            ("{version: 3, user: a, auth: {protocol: md4, key: a-long-one}}", ".auth.protocol"),
         ):
             text = f"switches: [{{switch_address: 172.30.4.254, snmp: {snmp}}}]\n"
             self.assertIn(f"switches[0].snmp{'.' if key == 'version' else ''}{key}: found ", self.problem(text), snmp)

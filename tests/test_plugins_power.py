@@ -188,6 +188,16 @@ class CredentialsTests(ConfigCase):
             secret(SNMPKey(protocol="sha", key_file=Path("/no/such.key")), {})
         self.assertIn("/no/such.key", str(caught.exception))
 
+    def test_short_keys(self) -> None:
+        """RFC 3414, section 11.2: at least 8 characters; in the file it is a mistake at its line."""
+        with self.assertRaises(LookupError) as caught:
+            secret(SNMPKey(protocol="sha", key_env="KEY"), {"KEY": "seven77"})
+        self.assertIn("KEY", str(caught.exception))
+        text = "    snmp:\n      version: 3\n      user: piman\n      auth: {protocol: sha, key: seven77}\n"
+        error = self.assertRaises(ConfigError, self.read, BASE + text)
+        self.assertEqual([(each.line, each.key) for each in error.problems], [(10, "switches[0].snmp.auth.key")])
+        self.assertNotIn("seven77", str(error))
+
     def test_missing_key_of_a_switch(self) -> None:
         """It stops neither the manager nor the other switches: each call to that one switch fails and says why."""
         access = SNMPSection(version="3", user="piman", auth=SNMPKey(protocol="sha", key_file=Path("/no/such.key")))

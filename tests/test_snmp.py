@@ -102,10 +102,10 @@ class EnginesTests(TestCase):
     def test_protocols(self) -> None:
         """Every protocol that piman.yaml names is known to pysnmp."""
         auths = ("md5", "sha", "sha224", "sha256", "sha384", "sha512")
-        privs = ("des", "3des", "aes128", "aes192", "aes256")
+        privs = ("des", "3des", "aes128", "aes192", "aes256", "aes256-c")
         asked = [
             self.ask(User(name="piman", auth=Secret(auth, "a-long-phrase"), priv=Secret(priv, "another-phrase")))
-            for auth, priv in [*zip(auths, privs, strict=False), ("sha512", "aes256")]
+            for auth, priv in [*zip(auths, privs, strict=True), ("sha", "aes192-c")]
         ]
         self.clock.advance(2)
         for done in asked:

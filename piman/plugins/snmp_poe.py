@@ -19,7 +19,7 @@ from piman.fleet.interfaces import (
     PowerRefused,
     SettingProblem,
 )
-from piman.settings.sections import SNMPKey, SNMPSection
+from piman.settings.sections import SHORTEST_KEY, SNMPKey, SNMPSection
 from piman.snmp import Engines
 from piman.switching.agent import RemoteAgent, Target
 from piman.switching.power_switch import Agents, SNMPPowerSwitch
@@ -30,19 +30,27 @@ def secret(key: SNMPKey | None, environment: Mapping[str, str] = os.environ) -> 
     """
     The pass phrase that ``auth:`` or ``priv:`` leads to.
 
-    :raises LookupError: when its file or variable is not there; the text says which.
+    :raises LookupError: when its file or variable is not there, or too short; the text says which.
     """
     if key is None:
         return None
+    place, phrase = _phrase(key, environment)
+    if len(phrase) < SHORTEST_KEY:
+        raise LookupError(f"{place} has fewer than {SHORTEST_KEY} characters")
+    return Secret(key.protocol, phrase)
+
+
+def _phrase(key: SNMPKey, environment: Mapping[str, str]) -> tuple[str, str]:
+    """What to call its place, and what stands there."""
     if key.key is not None:
-        return Secret(key.protocol, key.key)
+        return "the key", key.key
     if key.key_env is not None:
         if key.key_env not in environment:
             raise LookupError(f"the environment has no variable {key.key_env}")
-        return Secret(key.protocol, environment[key.key_env])
+        return f"the variable {key.key_env}", environment[key.key_env]
     assert key.key_file is not None
     try:
-        return Secret(key.protocol, key.key_file.read_text("utf-8").strip())
+        return f"the key file {key.key_file}", key.key_file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as reason:
         raise LookupError(f"the key file {key.key_file} cannot be read ({reason})") from reason
 

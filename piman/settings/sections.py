@@ -52,14 +52,18 @@ _addresses = list_of(ipv4_address, "a list of IPv4 addresses")
 
 # Switches
 
+_AUTHENTICATION = ("md5", "sha", "sha224", "sha256", "sha384", "sha512")
+_PRIVACY = ("des", "3des", "aes128", "aes192", "aes256", "aes192-c", "aes256-c")
+
+SHORTEST_KEY = 8
+"""Pass phrases of SNMP version 3 (RFC 3414, section 11.2)."""
+
 
 @attrs.frozen(kw_only=True)
 class SNMPKey:
     """A secret of SNMP version 3: written out, in a file, or in a variable of the environment."""
 
-    protocol: str = required(
-        one_of("md5", "sha", "sha224", "sha256", "sha384", "sha512", "des", "3des", "aes128", "aes192", "aes256")
-    )
+    protocol: str = required(one_of(*_AUTHENTICATION, *_PRIVACY))
     key: str | None = setting(text, None, shown="unset", secret=True)
     key_file: Path | None = setting(path, None, shown="unset")
     key_env: str | None = setting(word, None, shown="unset")
@@ -71,15 +75,13 @@ def _snmp_key(protocols: tuple[str, ...]) -> Any:
         given = [source for source in (found.key, found.key_file, found.key_env) if source is not None]
         if len(given) != 1:
             report.add(value.line, value.key, f"{len(given)} keys", "exactly one of key, key_file, key_env")
+        if found.key is not None and len(found.key) < SHORTEST_KEY:
+            report.at(f"{value.key}.key", "a short key", f"{SHORTEST_KEY} characters or more")
         if found.protocol not in protocols:
             report.at(f"{value.key}.protocol", repr(found.protocol), " or ".join(protocols))
         return found
 
     return read
-
-
-_AUTHENTICATION = ("md5", "sha", "sha224", "sha256", "sha384", "sha512")
-_PRIVACY = ("des", "3des", "aes128", "aes192", "aes256")
 
 
 def _optional_key(protocols: tuple[str, ...]) -> SNMPKey | None:

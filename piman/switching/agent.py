@@ -84,7 +84,7 @@ given seconds at the latest with :class:`piman.switching.session.SwitchTimeout`.
 
 _ALWAYS = "Look whether it is on, its address and SNMP port are right, and SNMP is enabled there"
 _TO_A_COMMUNITY = "to a community that it does not know a switch says nothing."
-_TO_A_USER = "to a wrong privacy key a switch says nothing."
+_TO_A_USER = "to a wrong privacy key a switch says nothing (aes192-c and aes256-c differ from aes192 and aes256)."
 
 
 def silence(credentials: Credentials) -> SwitchTimeout:

@@ -49,7 +49,7 @@ class User:
     auth: Secret | None = None
     """``md5``, ``sha``, ``sha224``, ``sha256``, ``sha384`` or ``sha512``."""
     priv: Secret | None = None
-    """``des``, ``3des``, ``aes128``, ``aes192`` or ``aes256``; only with :attr:`auth`."""
+    """``des``, ``3des``, ``aes128``, ``aes192``, ``aes256``, ``aes192-c`` or ``aes256-c``; only with :attr:`auth`."""
     context: str = ""
 
     @property

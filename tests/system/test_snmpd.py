@@ -160,13 +160,19 @@ class ForeignEyesTests(SnmpdCase):
         self.assertEqual(await switch.budget(), PowerBudget(total_watts=60, used_watts=16, state="on"))
 
     async def test_protocols(self) -> None:
-        """Users with SHA-512 and AES, SHA and AES, MD5 and DES are answered as net-snmp answers its own."""
+        """All digests and ciphers that net-snmp has; where a key is longer than its digest, both traditions."""
         for auth, priv, ours in (
             ("SHA-512", "AES", ("sha512", "aes128")),
             ("SHA-384", "AES", ("sha384", "aes128")),
             ("SHA-224", "AES", ("sha224", "aes128")),
             ("SHA", "AES", ("sha", "aes128")),
             ("MD5", "DES", ("md5", "des")),
+            ("SHA", "AES-192", ("sha", "aes192")),
+            ("SHA", "AES-256", ("sha", "aes256")),
+            ("SHA", "AES-192-C", ("sha", "aes192-c")),
+            ("SHA", "AES-256-C", ("sha", "aes256-c")),
+            ("SHA-256", "AES-256", ("sha256", "aes256")),
+            ("SHA-256", "AES-256", ("sha256", "aes256-c")),
         ):
             lab = self.lab_of(access=snmpd_lab.user("piman", (auth, AUTH[1]), (priv, PRIV[1])))
             options = ("-v3", "-l", "authPriv", "-u", "piman", "-a", auth, "-A", AUTH[1], "-x", priv, "-X", PRIV[1])
