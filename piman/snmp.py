@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyasn1.type import univ
+from pysnmp.carrier.asyncio.dgram import udp
 from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.error import PySnmpError
@@ -114,6 +115,8 @@ class Engines:
         try:
             self._send(target, credentials, request, received)
         except (PySnmpError, StatusInformation) as reason:
+            if done.called:
+                return done
             ending.cancel()
             self._log.debug("pysnmp cannot ask {target}: {reason}", target=target, reason=reason)
             indication = reason.get("errorIndication") if isinstance(reason, StatusInformation) else None
@@ -130,7 +133,7 @@ class Engines:
         if engine is None:
             engine = self._engines[credentials] = SnmpEngine()
         context = credentials.context if isinstance(credentials, User) else ""
-        name, _ = self._lcd.configure(engine, _authentication(credentials), _transport(target))
+        name, _ = self._lcd.configure(engine, _authentication(credentials), _TransportTarget(target))
         pairs = [(rfc1902.ObjectName(oid), _written(request)) for oid in request.oids]
         if request.operation == "bulk":
             bulk = cmdgen.BulkCommandGeneratorSingleRun()
@@ -139,7 +142,7 @@ class Engines:
             _COMMANDS[request.operation]().send_varbinds(engine, name, None, context, pairs, received)
 
     def close(self) -> None:
-        """Close all sockets; what is under way times out."""
+        """Close all sockets: what is under way times out, what is asked later opens new ones."""
         engines, self._engines = self._engines, {}
         for engine in engines.values():
             engine.close_dispatcher()
@@ -174,12 +177,31 @@ def _written(request: Request) -> Any:
     return rfc1902.Integer32(request.value) if request.operation == "set" else rfc1905.unSpecified
 
 
-def _transport(target: Target) -> UdpTransportTarget:
-    """``UdpTransportTarget.create`` would resolve the address in a thread."""
-    made = UdpTransportTarget.__new__(UdpTransportTarget)
-    made.transport_address = (str(target.address), target.port)
-    made.__init__(timeout=PYSNMP_SECONDS, retries=0)
-    return made
+class _Transport(udp.UdpAsyncioTransport):  # type: ignore[misc]
+    """What pysnmp cannot read it drops with an exception of any kind, which asyncio would print with its traceback."""
+
+    _log = Logger()
+
+    def datagram_received(self, datagram: bytes, address: Any) -> None:
+        self.loop.call_soon(self._hand_on, datagram, address)
+
+    def _hand_on(self, datagram: bytes, address: Any) -> None:
+        if self._callback_function is None:  # closed meanwhile
+            return
+        try:
+            self._callback_function(self, address, datagram)
+        except Exception as reason:
+            self._log.debug("ignored SNMP from {address}: {reason!r}", address=address, reason=reason)
+
+
+class _TransportTarget(UdpTransportTarget):  # type: ignore[misc]
+    """A target by its address: ``UdpTransportTarget.create`` would resolve it, in a thread."""
+
+    PROTO_TRANSPORT = _Transport
+
+    def __init__(self, target: Target) -> None:
+        self.transport_address = (str(target.address), target.port)
+        super().__init__(timeout=PYSNMP_SECONDS, retries=0)
 
 
 def _authentication(credentials: Credentials) -> Any:

@@ -4,13 +4,17 @@ The pysnmp side: values, engines, and waits that end by our own clock.
 Real agents answer in ``tests/system/test_snmpd.py``.
 """
 
+import asyncio
 import socket
 from ipaddress import IPv4Address
+from random import Random
 from typing import Any
 
 from pysnmp.proto import errind, rfc1902, rfc1905
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from piman.snmp import Engines, datum, indication_name
@@ -52,6 +56,54 @@ class DatumTests(SynchronousTestCase):
         """pysnmp's errors go by the names that we have sentences for."""
         self.assertEqual(indication_name(errind.wrongDigest), "wrongDigest")
         self.assertEqual(indication_name("badResponse"), "badResponse")
+
+
+class Babbler(DatagramProtocol):
+    """Answers each request with many datagrams that are none, and tells when it has."""
+
+    def __init__(self) -> None:
+        self.babbled: Deferred[None] = Deferred()
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """Cut-off, changed and invented datagrams; seeded, so that they are always the same."""
+        assert self.transport is not None
+        chance = Random(1157)
+        for turn in range(300):
+            if turn % 3 == 0:
+                answer = bytearray(chance.randbytes(chance.randrange(60)))
+            else:
+                answer = bytearray(datagram[: chance.randrange(1, len(datagram)) if turn % 3 == 1 else None])
+                answer[chance.randrange(len(answer))] = chance.randrange(256)
+            self.transport.write(bytes(answer), addr)
+        if not self.babbled.called:
+            self.babbled.callback(None)
+
+
+class NoiseTests(TestCase):
+    """What is no SNMP at all."""
+
+    async def test_noise(self) -> None:
+        """It neither answers a request, nor breaks the engine, nor is it printed: the wait ends as in silence."""
+        await deferLater(reactor, 0, lambda: None)  # from here on the event loop runs
+        clock = Clock()
+        engines = Engines(clock)
+        self.addCleanup(engines.close)
+        noise: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: noise.append(context))
+        self.addCleanup(loop.set_exception_handler, None)
+        for credentials in (Community("public", "2c"), User(name="piman")):
+            babbler = Babbler()
+            port = reactor.listenUDP(0, babbler, interface="127.0.0.1")  # type: ignore[attr-defined]
+            target = Target(IPv4Address("127.0.0.1"), port.getHost().port)
+            done = engines.exchange(target, credentials, GET, 2.0)
+            done.addErrback(lambda reason: reason.trap(SwitchTimeout, SwitchRefused))
+            await babbler.babbled
+            await deferLater(reactor, 0.1, lambda: None)  # for what still lies in the socket; more would change nothing
+            clock.advance(2.0)
+            await done
+            await port.stopListening()
+        self.assertEqual(noise, [])
 
 
 class EnginesTests(TestCase):
