@@ -252,7 +252,8 @@ class TotalTests(SynchronousTestCase):
         """What is ignored is about the manager and not about a node."""
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
         manager = {"ManagerStarted", "ConfigurationReloaded", "ConfigurationRejected", "StoreReplaced"}
-        self.assertEqual(ignored, {*manager, "AddressOccupied"})
+        operations = {"OperationStarted", "OperationCancelled", "OperationEnded"}
+        self.assertEqual(ignored, manager | operations | {"AddressOccupied"})
 
     @given(st.sampled_from(Phase), any_event(mac=st.just(MAC)), st.floats(min_value=0, max_value=2e9))
     def test_total(self, phase: Phase, event: Event, time: float) -> None:

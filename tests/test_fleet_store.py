@@ -38,7 +38,7 @@ from piman.fleet.history import RESERVED_IDS, RETRY_SECONDS, TIDY_SECONDS, Histo
 from piman.fleet.interfaces import StoreFailed, StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, MACAddress, NodeStatus, Stage
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.store import KEEP_INTENTS_SECONDS, StateStore
+from piman.fleet.store import KEEP_SECONDS, StateStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock, any_event, instances
 
 SCHEMA = Schema(synchronous="FULL", migrations=(("CREATE TABLE words (word TEXT)",),))
@@ -419,7 +419,7 @@ class StateTests(_InFolder):
             intent = Intent(id=state.value, mac=MAC, origin=IntentOrigin.NODE, opened=0.0, state=state)
             self.settle(store.save_intent(intent))
         self.settle(store.close())
-        self.clock.advance(KEEP_INTENTS_SECONDS + 1)
+        self.clock.advance(KEEP_SECONDS + 1)
         self.settle(self.opened(self.store()).save_meta("after", "the deletion"))
         self.assertEqual(self.query("state.db", "SELECT id FROM intents"), [("open",)])
 

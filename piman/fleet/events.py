@@ -67,6 +67,74 @@ class StoreReplaced(Event):
     reason: str
 
 
+# Power and the operator's orders
+
+
+@attrs.frozen(kw_only=True)
+class OperationStarted(Event):
+    """Somebody ordered something of a set of nodes; ``source`` is where the order came from."""
+
+    operation: str
+    action: str
+    who: str
+    source: str
+    targets: int
+
+
+@attrs.frozen(kw_only=True)
+class OperationCancelled(Event):
+    """Somebody took an order back: what had not begun is not done."""
+
+    operation: str
+    who: str
+    source: str
+
+
+@attrs.frozen(kw_only=True)
+class OperationEnded(Event):
+    """Nothing more will be done for an order."""
+
+    operation: str
+    action: str
+    done: int
+    failed: int
+    cancelled: int
+
+
+@attrs.frozen(kw_only=True)
+class PowerRemoved(Event):
+    """The port was switched off and seen to deliver no power."""
+
+    port: str
+    operation: str
+
+
+@attrs.frozen(kw_only=True)
+class PowerGiven(Event):
+    """The port was switched on."""
+
+    port: str
+    operation: str
+
+
+@attrs.frozen(kw_only=True)
+class PowerCycled(Event):
+    """The port was seen without power and was switched on again."""
+
+    port: str
+    operation: str
+    dark_seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class PowerCycleFailed(Event):
+    """The port could not be switched as ordered."""
+
+    port: str
+    operation: str
+    reason: str
+
+
 # DHCP
 
 

@@ -84,6 +84,10 @@ class IntentBook:
             return None
         return intent
 
+    def recall(self, intent_id: str) -> Intent | None:
+        """An intent by its id, final or not, as it is on disk: for the start."""
+        return self._store.load_intent(intent_id)
+
     def living(self) -> tuple[Intent, ...]:
         """All living intents, those that waited too long closed first."""
         macs = tuple(self._live)

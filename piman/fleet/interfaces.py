@@ -15,6 +15,7 @@ from zope.interface import Attribute, Interface
 
 from piman.fleet.events import Event, Recorded
 from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus, PortPower, PowerBudget
+from piman.fleet.orders import Operation
 
 
 class IEventSink(Interface):
@@ -105,8 +106,25 @@ class IIntentStore(Interface):
     def load_intents() -> list[Intent]:
         """All intents that are not final, oldest first."""
 
+    def load_intent(intent: str) -> Intent | None:
+        """The intent of this id, final or not; at once: for the start."""
+
     def save_intent(intent: Intent) -> "Deferred[None]":
         """Insert or replace by id; fires when durable; fails with :class:`StoreFailed` when it is not."""
+
+
+class IOperationStore(Interface):
+    """Where the operator's orders survive."""
+
+    def load_operations(limit: int) -> list[Operation]:
+        """All that are not final and the newest ``limit`` others, oldest first."""
+
+    def save_operation(operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
+        """
+        Insert or replace it by id; of its reports only these.
+
+        Fires when durable; fails with :class:`StoreFailed` when it is not.
+        """
 
 
 class BootFile(Protocol):

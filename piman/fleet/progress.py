@@ -48,9 +48,9 @@ def advance(status: NodeStatus, recorded: Recorded) -> NodeStatus:
 # What an event can do to a status
 
 
-def _enter(status: NodeStatus, phase: Phase, time: float) -> NodeStatus:
-    """The status in this phase; nothing changes when it is there already."""
-    if phase is status.phase:
+def _enter(status: NodeStatus, phase: Phase, time: float, *, anew: bool = False) -> NodeStatus:
+    """The status in this phase; when it is there already nothing changes, unless the phase begins anew."""
+    if phase is status.phase and not anew:
         return status
     timeline = (*status.timeline, (phase, time))[-TIMELINE_LENGTH:]
     return attrs.evolve(status, phase=phase, since=time, timeline=timeline)
@@ -97,6 +97,18 @@ def _identified(status: NodeStatus, event: Any, time: float) -> NodeStatus:
         serial=event.serial or status.serial,
         model=event.model or status.model,
     )
+
+
+# Power
+
+
+def _dark(status: NodeStatus, event: Any, time: float) -> NodeStatus:
+    return _enter(_told(status, event, time), Phase.OFF, time)
+
+
+def _powered(status: NodeStatus, event: Any, time: float) -> NodeStatus:
+    """Also when it was so before: each time that power comes, a boot may begin."""
+    return _enter(_told(status, event, time), Phase.POWERED, time, anew=True)
 
 
 # DHCP
@@ -204,6 +216,13 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.ConfigurationReloaded: None,
     events.ConfigurationRejected: None,
     events.StoreReplaced: None,
+    events.OperationStarted: None,
+    events.OperationCancelled: None,
+    events.OperationEnded: None,
+    events.PowerRemoved: _dark,
+    events.PowerGiven: _powered,
+    events.PowerCycled: _powered,
+    events.PowerCycleFailed: _told,
     events.StrangerSeen: _stranger_seen,
     events.AddressOffered: _offered,
     events.AddressLeased: _leased,

@@ -114,6 +114,15 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.ConfigurationReloaded: _reloaded,
     events.ConfigurationRejected: "configuration not taken, nothing changed: {problems}",
     events.StoreReplaced: "database {path} could not be read ({reason}): moved to {moved_to}, a new one begun",
+    events.OperationStarted: "{action} of {targets} ordered by {who} ({source}): operation {operation}",
+    events.OperationCancelled: "operation {operation} cancelled by {who} ({source})",
+    events.OperationEnded: (
+        "operation {operation} ({action}) ended: {done} done, {failed} failed, {cancelled} cancelled"
+    ),
+    events.PowerRemoved: "is without power ({port})",
+    events.PowerGiven: "was given power ({port})",
+    events.PowerCycled: "was power-cycled ({port}, dark for {dark_seconds:.1f} s)",
+    events.PowerCycleFailed: lambda event: f"could not be power-cycled{_because(event.reason)}",
     events.StrangerSeen: lambda event: f"asked for an address; no file names this board ({_board(event)})",
     events.AddressOffered: lambda event: f"was offered {event.address} ({_board(event)})",
     events.AddressLeased: lambda event: f"has the address {event.address} ({_board(event)})",

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
+import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -22,9 +23,11 @@ from piman.fleet.interfaces import (
     ILeaseStore,
     INeighbours,
     INodeDirectory,
+    IOperationStore,
     StoreFailed,
 )
 from piman.fleet.model import Intent, Lease, MACAddress, Node, NodeStatus
+from piman.fleet.orders import Operation
 
 
 @implementer(IEventSink)
@@ -172,6 +175,10 @@ class MemoryIntentStore:
         unfinished = [intent for intent in self.intents.values() if not intent.state.is_final]
         return sorted(unfinished, key=lambda intent: (intent.opened, intent.id))
 
+    def load_intent(self, intent: str) -> Intent | None:
+        """The intent of this id."""
+        return self.intents.get(intent)
+
     def save_intent(self, intent: Intent) -> "Deferred[None]":
         """Keep it."""
         if self.failure is not None:
@@ -245,3 +252,34 @@ class MemoryBootFiles:
     def node_at(self, client: IPv4Address, name: bytes) -> MACAddress | None:
         """The node at this address, whatever it asks for."""
         return self._nodes.get(client)
+
+
+@implementer(IOperationStore)
+class MemoryOperationStore:
+    """
+    Operations that survive only in memory, report by report as they were saved.
+
+    :ivar failure: when set, saves fail with it and keep nothing, as on a full disk.
+    """
+
+    def __init__(self) -> None:
+        self.operations: dict[str, Operation] = {}
+        self.failure: StoreFailed | None = None
+
+    def load_operations(self, limit: int) -> list[Operation]:
+        """All that are not final and the newest others, oldest first."""
+        known = sorted(self.operations.values(), key=lambda operation: operation.created)
+        final = [operation for operation in known if operation.is_final]
+        forgotten = {operation.id for operation in final[: max(0, len(final) - limit)]}
+        return [operation for operation in known if operation.id not in forgotten]
+
+    def save_operation(self, operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
+        """Keep it and these of its reports."""
+        if self.failure is not None:
+            return fail(self.failure)
+        known = self.operations.get(operation.id)
+        reports = list(known.reports if known else operation.reports)
+        for index in indexes:
+            reports[index] = operation.reports[index]
+        self.operations[operation.id] = attrs.evolve(operation, reports=tuple(reports))
+        return succeed(None)

@@ -13,16 +13,44 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from piman.fleet.interfaces import IIntentStore, ILeaseStore, StoreFailed
-from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, Stage
+from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore, StoreFailed
+from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, Phase, Stage, SwitchPort
+from piman.fleet.orders import Action, Operation, Step, TargetReport
 from piman.fleet.store import StateStore
-from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore
+from piman.fleet.targets import Target
+from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryOperationStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock
 
 LEASE = Lease(address=ADDRESS, mac=MAC, state=LeaseState.BOUND, expires=600.5, stage=Stage.EEPROM)
 OTHER_LEASE = Lease(address=IPv4Address("172.30.4.7"), mac=OTHER_MAC, state=LeaseState.OFFERED, expires=1e9)
 INTENT = Intent(id="a" * 32, mac=MAC, origin=IntentOrigin.OPERATOR, opened=5.25, serial="89eb9bb9", token="secret")
 LATER_INTENT = Intent(id="0" * 32, mac=OTHER_MAC, origin=IntentOrigin.NODE, opened=6.0, reason="caf\u00e9 \udc80")
+OPERATION = Operation(
+    id="0a1b2c3d",
+    action=Action.REINSTALL,
+    who="ada",
+    source="control socket",
+    created=5.0,
+    at_most=2,
+    image="default",
+    reports=(
+        TargetReport(target=Target(port=SwitchPort(ADDRESS, 2), mac=MAC, name="pi2", rule="its entry under ports")),
+        TargetReport(
+            target=Target(port=SwitchPort(ADDRESS, 3)),
+            step=Step.FAILED,
+            started=6.0,
+            off_at=7.5,
+            on_at=9.0,
+            finished=99.0,
+            tries=3,
+            dark=True,
+            stages=((Phase.POWERED, 9.0), (Phase.OFFERED, 12.0)),
+            reason="caf\u00e9",
+            remedy="none",
+        ),
+        TargetReport(target=Target(port=None, mac=OTHER_MAC), step=Step.SWITCHING_OFF, intent="a" * 32),
+    ),
+)
 
 
 class _Contract:
@@ -120,6 +148,14 @@ class IntentStoreMixin(_Contract):
         found = {intent.state for intent in self.reopened().load_intents()}
         self.assertEqual(found, {IntentState.OPEN, IntentState.ORDERED, IntentState.DELIVERED})
 
+    def test_recalled(self) -> None:
+        """One intent is found by its id, final or not; an unknown id is None."""
+        store = self.make()
+        done = attrs.evolve(INTENT, state=IntentState.FULFILLED)
+        self.settled(store.save_intent(done))
+        later = self.reopened()
+        self.assertEqual((later.load_intent(done.id), later.load_intent("f" * 32)), (done, None))
+
     def test_failure(self) -> None:
         """What cannot be written fails with StoreFailed, is not there, and the next save works again."""
         store = self.make()
@@ -128,6 +164,53 @@ class IntentStoreMixin(_Contract):
         repair()
         self.settled(store.save_intent(LATER_INTENT))
         self.assertEqual(self.reopened().load_intents(), [LATER_INTENT])
+
+
+class OperationStoreMixin(_Contract):
+    """The contract of :class:`IOperationStore`."""
+
+    def test_interface(self) -> None:
+        """It provides the interface."""
+        verifyObject(IOperationStore, self.make())
+
+    def test_round_trip(self) -> None:
+        """An operation with all its reports comes back to the last field."""
+        store = self.make()
+        self.settled(store.save_operation(OPERATION, range(3)))
+        self.assertEqual(self.reopened().load_operations(0), [OPERATION])
+
+    def test_one_report(self) -> None:
+        """Saving one report leaves the others as they were, the head of the operation is the newest."""
+        store = self.make()
+        self.settled(store.save_operation(OPERATION, range(3)))
+        later = attrs.evolve(
+            OPERATION.with_report(0, reason="not saved").with_report(2, step=Step.OFF), cancelled_by="bob"
+        )
+        self.settled(store.save_operation(later, [2]))
+        self.assertEqual(
+            self.reopened().load_operations(0),
+            [attrs.evolve(OPERATION.with_report(2, step=Step.OFF), cancelled_by="bob")],
+        )
+
+    def test_final(self) -> None:
+        """All that are not final are loaded, and the newest others, oldest first."""
+        store = self.make()
+        for number in range(5):
+            ended = attrs.evolve(OPERATION, id=f"done{number}", created=10.0 + number)
+            for index in range(3):
+                ended = ended.with_report(index, step=Step.DONE)
+            self.settled(store.save_operation(ended, range(3)))
+        self.settled(store.save_operation(OPERATION, range(3)))
+        found = [operation.id for operation in self.reopened().load_operations(2)]
+        self.assertEqual(found, [OPERATION.id, "done3", "done4"])
+
+    def test_failure(self) -> None:
+        """What cannot be written fails with StoreFailed and is not there."""
+        store = self.make()
+        repair = self.break_down()
+        self.assertRaises(StoreFailed, self.settled, store.save_operation(OPERATION, range(3)))
+        repair()
+        self.assertEqual(self.reopened().load_operations(9), [])
 
 
 class _Memory(_Contract):
@@ -186,6 +269,15 @@ class MemoryIntentStoreTests(_Memory, IntentStoreMixin, SynchronousTestCase):
         return self.store
 
 
+class MemoryOperationStoreTests(_Memory, OperationStoreMixin, SynchronousTestCase):
+    """The fake keeps the contract of operation stores."""
+
+    def make(self) -> Any:
+        """A fake."""
+        self.store = MemoryOperationStore()
+        return self.store
+
+
 class _OnDisk(_Contract):
     """The real one, in a file."""
 
@@ -224,3 +316,7 @@ class StateStoreLeaseTests(_OnDisk, LeaseStoreMixin, SynchronousTestCase):
 
 class StateStoreIntentTests(_OnDisk, IntentStoreMixin, SynchronousTestCase):
     """The file keeps the contract of intent stores."""
+
+
+class StateStoreOperationTests(_OnDisk, OperationStoreMixin, SynchronousTestCase):
+    """The file keeps the contract of operation stores."""

@@ -1,0 +1,485 @@
+# -*- test-case-name: tests.test_fleet_operations -*-
+"""
+Restart, reinstall, power on, power off: from the operator's words to the truth about every node.
+
+A plan first, then its execution: each step is on disk before it is taken, power is taken away until the port has
+really stopped delivering and is given again, and then the node is followed until it is back, or it can be said that it
+is stuck, and why.  What web, API and command line call, all of them; docs/decisions/operations.md
+
+How power is switched: :mod:`piman.fleet.power`; when a node counts as back: :mod:`piman.fleet.following`; how many at a
+time: :mod:`piman.fleet.admission`; what is done for one target: :mod:`piman.fleet.target_run`.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from piman.fleet import admission
+from piman.fleet.events import Installed, IntentClosed, OperationCancelled, OperationEnded, OperationStarted, Recorded
+from piman.fleet.intents import IntentBook
+from piman.fleet.interfaces import (
+    IEventObserver,
+    IEventSink,
+    INodeDirectory,
+    IOperationStore,
+    PowerFailed,
+    StoreFailed,
+)
+from piman.fleet.model import MACAddress, SwitchPort
+from piman.fleet.orders import Action, Operation, Step, TargetReport
+from piman.fleet.power import PowerDesk
+from piman.fleet.target_run import Explain, Plain, TargetRun
+from piman.fleet.targets import Atlas, Learned, resolve, switches_to_ask
+
+
+@attrs.frozen(kw_only=True)
+class OperationSettings:
+    """The knobs of operations."""
+
+    max_blast: int = 20
+    """More targets than this need a yes."""
+    tries: int = 3
+    """Power cycles for one target."""
+    kept: int = 200
+    """Operations that are over and still shown."""
+    unmapped_seconds: float = 60.0
+    """How long a board is waited for on a port that leads to no known node."""
+
+
+class OperationRefused(Exception):
+    """
+    The order is not carried out, and nothing was changed.
+
+    :ivar reason: why, a plain sentence.
+    :ivar hint: what to do instead.
+    """
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(f"{reason}; {hint}" if hint else reason)
+        self.reason = reason
+        self.hint = hint
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What would be done."""
+
+    action: Action
+    targets: tuple[TargetReport, ...]
+    at_most: int = 0
+    stop_after: int = 0
+    image: str = ""
+    notes: tuple[str, ...] = ()
+    """What the operator should know before: which rule chose a port, what is not known."""
+    expected_seconds: float = 0.0
+    needs_yes: bool = False
+    """More targets than :attr:`OperationSettings.max_blast`."""
+
+
+Watcher = Callable[[Operation], None]
+
+TYPICAL_SECONDS = {Action.RESTART: 90.0, Action.REINSTALL: 300.0, Action.POWER_ON: 90.0, Action.POWER_OFF: 2.0}
+"""What a node takes when all goes well: a Pi 4 with an SD card, a small image."""
+
+
+@implementer(IEventObserver)
+class Operations:
+    """
+    All orders, those of earlier processes included.  An observer to be told after the registry.
+
+    :param atlas: what words can name, as of now.
+    :param explain: why a node is where it is, and what to do.
+    :ivar watchers: called with each operation that changed; a failing one is logged and costs the others nothing.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        desk: PowerDesk,
+        atlas: Callable[[], Atlas],
+        nodes: INodeDirectory,
+        store: IOperationStore,
+        intents: IntentBook,
+        events: IEventSink,
+        explain: Explain = Plain,
+        settings: OperationSettings | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
+        self.clock = clock
+        self.desk = desk
+        self.nodes = nodes
+        self.intents = intents
+        self.events = events
+        self.explain = explain
+        self.settings = settings or OperationSettings()
+        self.watchers: list[Watcher] = []
+        self.window = admission.Window()
+        self._atlas = atlas
+        self._store = store
+        self._new_id = new_id
+        self._operations: dict[str, Operation] = {}
+        self._runs: dict[tuple[str, int], TargetRun] = {}
+        self._sleepers: dict[MACAddress, list[Deferred[None]]] = {}
+        self._intents_over: dict[str, str] = {}
+        self._stopping = False
+
+    # Planning
+
+    async def plan(
+        self, action: Action, words: Sequence[str], *, image: str = "", at_most: int = 0, stop_after: int = 0
+    ) -> Plan:
+        """
+        What would be done.
+
+        :raises BadTargets: when the words name what cannot or must not be switched.
+        :raises OperationRefused: for any other reason.
+        """
+        atlas = self._atlas()
+        learned, notes = await self._ask(words, atlas)
+        targets = resolve(words, atlas, learned)
+        self._refuse_busy(target.port for target in targets)
+        if action is Action.REINSTALL:
+            self._refuse_unmapped(targets)
+        reports = tuple(TargetReport(target=target) for target in targets)
+        return Plan(
+            action=action,
+            targets=reports,
+            at_most=at_most,
+            stop_after=stop_after,
+            image=image,
+            notes=tuple(notes),
+            expected_seconds=self._expected(action, reports, at_most),
+            needs_yes=len(targets) > self.settings.max_blast,
+        )
+
+    async def _ask(self, words: Sequence[str], atlas: Atlas) -> tuple[Learned, list[str]]:
+        """What the switches in question have learned; one that does not tell is a note, no obstacle."""
+        notes: list[str] = []
+        found = {}
+        addresses = sorted(switches_to_ask(words, atlas))
+        asked = [Deferred.fromCoroutine(self.desk.learned(address)) for address in addresses]
+        for address, answer in zip(addresses, asked, strict=True):
+            try:
+                found[address] = await answer
+            except PowerFailed as failure:
+                notes.append(f"the switch did not tell which boards it sees: {failure.reason}")
+        return found, notes
+
+    def _refuse_busy(self, ports: Iterable[SwitchPort | None]) -> None:
+        busy = self._busy_ports()
+        for port in ports:
+            operation = busy.get(port)
+            if operation is not None and port is not None:
+                raise OperationRefused(
+                    f"{port} is in operation {operation.id} ({operation.action.value})",
+                    f"wait for it, or: piman-ctl cancel {operation.id}",
+                )
+
+    def _busy_ports(self) -> dict[SwitchPort | None, Operation]:
+        return {
+            report.target.port: operation
+            for operation in self._operations.values()
+            for report in operation.reports
+            if not report.step.is_final
+        }
+
+    def _refuse_unmapped(self, targets: Iterable[object]) -> None:
+        for target in targets:
+            mac = getattr(target, "mac", None)
+            if mac is None or self.nodes.node(mac) is None:
+                name = getattr(target, "name", "")
+                raise OperationRefused(
+                    f"{name}: no configured node is known there, and only a node that is known can be installed",
+                    "piman-ctl map shows which boards hang where, and the lines for hosts.csv",
+                )
+
+    def _expected(self, action: Action, reports: Sequence[TargetReport], at_most: int) -> float:
+        per_switch = Counter(report.target.port.switch for report in reports if report.target.port)
+        turns = max(per_switch.values(), default=0) * self.desk.policy.stagger_seconds
+        batches = -(-len(reports) // at_most) if at_most else 1
+        off = self.desk.policy.off_seconds if action.cycles else 0.0
+        return batches * (off + TYPICAL_SECONDS[action]) + turns
+
+    # Ordering
+
+    async def begin(self, plan: Plan, *, who: str, source: str, yes: bool = False) -> Operation:
+        """
+        Carry the plan out; returns once it is on disk and begun.
+
+        :raises OperationRefused: when it is too large without a yes, or a node is in another operation by now.
+        :raises StoreFailed: when it cannot be written; nothing was switched then.
+        """
+        if plan.needs_yes and not yes:
+            raise OperationRefused(
+                f"{len(plan.targets)} nodes are more than max_blast allows ({self.settings.max_blast})",
+                "say --yes if you mean all of them",
+            )
+        self._refuse_busy(report.target.port for report in plan.targets)
+        operation = Operation(
+            id=self._new_id(),
+            action=plan.action,
+            who=who,
+            source=source,
+            created=self.clock.seconds(),
+            at_most=plan.at_most,
+            stop_after=plan.stop_after,
+            image=plan.image,
+            reports=plan.targets,
+        )
+        self._operations[operation.id] = operation
+        try:
+            await self._store.save_operation(operation, range(len(operation.reports)))
+        except StoreFailed:
+            del self._operations[operation.id]
+            raise
+        started = OperationStarted(
+            operation=operation.id,
+            action=operation.action.value,
+            who=who,
+            source=source,
+            targets=len(operation.reports),
+        )
+        self.events.emit(started)
+        self._forget_old()
+        self.admit()
+        return self._operations[operation.id]
+
+    async def cancel(self, operation_id: str, *, who: str, source: str) -> Operation:
+        """
+        Begin with nothing more of an operation; what is switched off is switched on again all the same.
+
+        :raises KeyError: when there is no such operation.
+        :raises StoreFailed: when it cannot be written.
+        """
+        operation = self._operations[operation_id]
+        if operation.is_final:
+            return operation
+        self._keep(attrs.evolve(operation, cancelled_by=who))
+        self.events.emit(OperationCancelled(operation=operation_id, who=who, source=source))
+        await self._cancel_waiting(operation_id, f"cancelled by {who}")
+        return self._operations[operation_id]
+
+    async def _cancel_waiting(self, operation_id: str, reason: str) -> None:
+        operation = self._operations[operation_id]
+        now = self.clock.seconds()
+        indexes = [index for index, report in enumerate(operation.reports) if report.step is Step.WAITING]
+        for index in indexes:
+            operation = operation.with_report(index, step=Step.CANCELLED, finished=now, reason=reason)
+        await self.save(operation, indexes)
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """The operation of this id."""
+        return self._operations.get(operation_id)
+
+    def operations(self) -> list[Operation]:
+        """All that are remembered, the newest last."""
+        return list(self._operations.values())
+
+    def operation_of(self, mac: MACAddress) -> Operation | None:
+        """The operation that the board is in."""
+        for operation in self._operations.values():
+            if any(report.target.mac == mac and not report.step.is_final for report in operation.reports):
+                return operation
+        return None
+
+    # Beginning and end of the process
+
+    def load(self) -> None:
+        """Take the operations of earlier processes; call it once, when the store is open."""
+        for operation in self._store.load_operations(self.settings.kept):
+            self._operations[operation.id] = operation
+
+    def resume(self) -> None:
+        """
+        Go on with what an earlier process left: first of all, ports that may be dark are given power.
+
+        What is known of intents that ended meanwhile is read from the book.
+        """
+        self._stopping = False
+        for operation in list(self._operations.values()):
+            for index, report in enumerate(operation.reports):
+                if report.intent:
+                    self._recall_intent(report.intent)
+                if report.step.is_in_flight or report.dark:
+                    self._start(operation.id, index)
+        self.admit()
+
+    def _recall_intent(self, intent_id: str) -> None:
+        intent = self.intents.recall(intent_id)
+        if intent is not None and intent.state.is_final:
+            self._intents_over[intent_id] = "" if intent.state.value == "fulfilled" else intent.reason
+
+    async def stop(self) -> None:
+        """Let go of everything; what is on disk goes on with the next process."""
+        self._stopping = True
+        runs = [run.cancel() for run in list(self._runs.values())]
+        await gatherResults(runs, consumeErrors=True)
+
+    # What runs
+
+    def admit(self) -> None:
+        """Begin with as many targets as there is room for."""
+        if self._stopping:
+            return
+        for operation in list(self._operations.values()):
+            for index in self._next_targets(operation):
+                self._start(operation.id, index)
+
+    def _next_targets(self, operation: Operation) -> list[int]:
+        """The targets whose turn it is."""
+        if operation.is_final:
+            return []
+        waiting = [
+            index
+            for index, report in enumerate(operation.reports)
+            if report.step is Step.WAITING and (operation.id, index) not in self._runs
+        ]
+        room = len(waiting)
+        if operation.action is not Action.POWER_OFF:
+            room = self.window.room - sum(not run.is_through for run in self._runs.values())
+        if operation.at_most:
+            room = min(room, operation.at_most - sum(name == operation.id for name, _ in self._runs))
+        return waiting[: max(0, room)]
+
+    def _start(self, operation_id: str, index: int) -> None:
+        run = TargetRun(self, operation_id, index)
+        self._runs[operation_id, index] = run
+        run.start().addBoth(self._ended, operation_id, index)
+
+    def _ended(self, result: object, operation_id: str, index: int) -> None:
+        self._runs.pop((operation_id, index), None)
+        if self._stopping:
+            return
+        operation = self._operations[operation_id]
+        if operation.stop_after and operation.failures >= operation.stop_after and not operation.is_final:
+            reason = f"{operation.failures} nodes failed: nothing more is begun"
+            stopped = Deferred.fromCoroutine(self._cancel_waiting(operation_id, reason))
+            stopped.addErrback(lambda failure: self._log.failure("stopping an operation", failure=failure))
+        self.admit()
+
+    # What runs of targets ask and tell
+
+    def report(self, operation_id: str, index: int) -> TargetReport:
+        """How far it is with a target."""
+        return self._operations[operation_id].reports[index]
+
+    async def record(self, operation_id: str, index: int, **changes: object) -> None:
+        """
+        Something is about to happen to a target: fires when it is on disk.
+
+        :raises StoreFailed: when it is not; the report is then as it was.
+        """
+        await self.save(self._operations[operation_id].with_report(index, **changes), [index])
+
+    async def note(self, operation_id: str, index: int, **changes: object) -> None:
+        """Something has happened to a target: it is so whether the disk takes it or not."""
+        try:
+            await self.save(self._operations[operation_id].with_report(index, **changes), [index], anyway=True)
+        except StoreFailed as failed:
+            self._log.warn("operation {id} is not on disk as it is: {why}", id=operation_id, why=str(failed))
+
+    async def save(self, operation: Operation, indexes: Sequence[int], *, anyway: bool = False) -> None:
+        """
+        Keep an operation in memory and on disk; the first time that it is final, say so.
+
+        :param anyway: in memory also when the disk does not take it.
+        :raises StoreFailed: when the disk does not take it.
+        """
+        was_final = self._operations[operation.id].is_final
+        if operation.is_final and not operation.finished:
+            operation = attrs.evolve(operation, finished=self.clock.seconds())
+        before = self._operations[operation.id]
+        self._keep(operation)
+        try:
+            await self._store.save_operation(operation, indexes)
+        except StoreFailed:
+            if not anyway:
+                self._take_back(before, indexes)
+            raise
+        finally:
+            if self._operations[operation.id].is_final and not was_final:
+                self._tell_end(self._operations[operation.id])
+
+    def _take_back(self, before: Operation, indexes: Sequence[int]) -> None:
+        current = self._operations[before.id]
+        for index in indexes:
+            current = current.with_report(index, **attrs.asdict(before.reports[index], recurse=False))
+        self._keep(attrs.evolve(current, finished=before.finished))
+
+    def _tell_end(self, operation: Operation) -> None:
+        counts = operation.counts
+        ended = OperationEnded(
+            operation=operation.id,
+            action=operation.action.value,
+            done=counts[Step.DONE],
+            failed=counts[Step.FAILED],
+            cancelled=counts[Step.CANCELLED],
+        )
+        self.events.emit(ended)
+
+    def is_busy(self, port: SwitchPort) -> bool:
+        """Whether the port is in an operation that goes on."""
+        return port in self._busy_ports()
+
+    async def until(self, mac: MACAddress, moment: float) -> None:
+        """Until something happens to the board, or this moment."""
+        woken: Deferred[None] = Deferred()
+        self._sleepers.setdefault(mac, []).append(woken)
+        woken.addTimeout(max(0.01, moment - self.clock.seconds()), self.clock)
+        try:
+            await woken
+        except TimeoutError:
+            pass
+        finally:
+            self._forget_sleeper(mac, woken)
+
+    def _forget_sleeper(self, mac: MACAddress, woken: "Deferred[None]") -> None:
+        sleepers = [other for other in self._sleepers.pop(mac, []) if other is not woken]
+        if sleepers:
+            self._sleepers[mac] = sleepers
+
+    def intent_over(self, intent_id: str) -> str | None:
+        """None: the intent lives; empty: it is fulfilled; else why it is not."""
+        return self._intents_over.get(intent_id)
+
+    def passed(self) -> None:
+        """A node is through what the manager bears: there is room for another."""
+        self.window = admission.succeeded(self.window)
+        self.admit()
+
+    def lost(self, powered_at: float) -> None:
+        """A node did not get through."""
+        self.window = admission.lost(self.window, powered_at, self.clock.seconds())
+
+    def observe(self, recorded: Recorded) -> None:
+        """Wake whoever follows the node."""
+        event = recorded.event
+        if isinstance(event, Installed):
+            self._intents_over[event.intent] = ""
+        elif isinstance(event, IntentClosed):
+            self._intents_over[event.intent] = event.reason or event.state
+        if event.mac is not None:
+            for woken in self._sleepers.pop(event.mac, []):
+                woken.callback(None)
+
+    def _keep(self, operation: Operation) -> None:
+        self._operations[operation.id] = operation
+        for watcher in tuple(self.watchers):
+            try:
+                watcher(operation)
+            except Exception:
+                self._log.failure("{watcher} failed", watcher=watcher)
+
+    def _forget_old(self) -> None:
+        final = [operation.id for operation in self._operations.values() if operation.is_final]
+        for operation_id in final[: max(0, len(final) - self.settings.kept)]:
+            del self._operations[operation_id]
