@@ -9,10 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.events import Installed, IntentClosed, IntentOpened
-from piman.fleet.intents import IntentBook
-from piman.fleet.model import Intent, IntentOrigin, IntentState
-from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
-from piman.fleet.verdicts import (
+from piman.fleet.intent_life import (
     ATTEMPTS,
     OPEN_SECONDS,
     IntentRefused,
@@ -25,6 +22,9 @@ from piman.fleet.verdicts import (
     judge,
     ordered,
 )
+from piman.fleet.intents import IntentBook
+from piman.fleet.model import Intent, IntentOrigin, IntentState
+from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
 from piman.testing.fakes import CapturedEvents
 from tests.hello_support import DIGEST, MAC, NOW, OTHER, SlowStore
 

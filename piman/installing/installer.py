@@ -24,10 +24,10 @@ from piman.fleet.events import (
     InstallerUnknown,
     WordUnexpected,
 )
+from piman.fleet.intent_life import IntentRefused, Verdict, is_for_board
 from piman.fleet.interfaces import ImageMissing
 from piman.fleet.model import Image, Intent, IntentOrigin, IntentState, MACAddress, Node
 from piman.fleet.patience import Blame
-from piman.fleet.verdicts import IntentRefused, Verdict, is_for_board
 from piman.installing.words import Caller, Card, Conversation, Desk
 from piman.wire import hello as wire
 
