@@ -8,8 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.wire.frame import ETHERNET, IPV4, UDP, checksum, udp_frame
+from piman.wire.frame import ETHERNET, IPV4, UDP, checksum, udp_frame, udp_in_frame
+from piman.wire.layout import MalformedDatagram
 from tests.captures import frame as captures
+from tests.captures import offers
 
 addresses = st.integers(0, 2**32 - 1).map(IPv4Address)
 ports = st.integers(0, 65_535)
@@ -67,6 +69,46 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(fields["length"], len(udp))
         self.assertNotEqual(fields["checksum"], 0)
         self.assertEqual(udp[UDP.size :], payload)
+
+
+class ReadTests(SynchronousTestCase):
+    """The datagram in a frame that somebody else made."""
+
+    def test_kernel(self) -> None:
+        """The Linux kernel's frames give back ends and payload, of an even and of an odd length."""
+        for frame, payload in (
+            (captures.KERNEL_FRAME, captures.PAYLOAD),
+            (captures.KERNEL_ODD_FRAME, captures.ODD_PAYLOAD),
+        ):
+            ends = (IPv4Address("172.30.4.1"), 67), (IPv4Address("172.30.4.101"), 68)
+            self.assertEqual(udp_in_frame(frame), (*ends, payload))
+
+    def test_broadcast(self) -> None:
+        """So does one that dnsmasq broadcasts."""
+        source, destination, payload = udp_in_frame(offers.PLAIN)
+        self.assertEqual((source, destination[1], len(payload)), ((IPv4Address(offers.SERVER), 67), 68, 300))
+
+    def test_padding(self) -> None:
+        """What an Ethernet card adds to a short frame is no part of the datagram."""
+        self.assertEqual(udp_in_frame(captures.KERNEL_FRAME + bytes(18)), udp_in_frame(captures.KERNEL_FRAME))
+
+    def test_others(self) -> None:
+        """ARP, TCP, fragments, and frames that are cut off are refused."""
+        good = captures.KERNEL_FRAME
+        for at, octets in ((12, b"\x08\x06"), (23, b"\x06"), (20, b"\x20\x01"), (20, b"\x20\x00"), (14, b"\x65")):
+            changed = good[:at] + octets + good[at + len(octets) :]
+            self.assertRaises(MalformedDatagram, udp_in_frame, changed)
+        for length in range(len(good)):
+            self.assertRaises(MalformedDatagram, udp_in_frame, good[:length])
+
+    @given(st.binary(max_size=100))
+    def test_random(self, octets: bytes) -> None:
+        """Random octets behind an IPv4 header raise nothing else."""
+        for frame in (octets, captures.KERNEL_FRAME[:14] + octets, captures.KERNEL_FRAME[:30] + octets):
+            try:
+                udp_in_frame(frame)
+            except MalformedDatagram:
+                pass
 
 
 class ChecksumTests(SynchronousTestCase):

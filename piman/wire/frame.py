@@ -2,7 +2,7 @@
 """
 A UDP datagram in an IPv4 packet in an Ethernet frame, for boards that have no address yet.
 
-Only the way out is here: what arrives comes through the kernel.
+What arrives comes through the kernel, as a rule; :func:`udp_in_frame` is for those who listen beside it.
 
 1. RFC 791: Internet Protocol; RFC 768: User Datagram Protocol; RFC 1071: the checksum; RFC 6864: identification
 """
@@ -10,7 +10,7 @@ Only the way out is here: what arrives comes through the kernel.
 import struct
 from ipaddress import IPv4Address
 
-from piman.wire.layout import Layout
+from piman.wire.layout import Layout, MalformedDatagram
 
 ETHERTYPE_IPV4 = 0x0800
 PROTOCOL_UDP = 17
@@ -103,3 +103,27 @@ def udp_frame(
     udp = _udp(source, destination, payload)
     ethernet = ETHERNET.pack(destination=destination_mac, source=source_mac, ethertype=ETHERTYPE_IPV4)
     return ethernet + _ipv4(IPv4Address(source[0]), IPv4Address(destination[0]), len(udp)) + udp
+
+
+def udp_in_frame(frame: bytes) -> tuple[tuple[IPv4Address, int], tuple[IPv4Address, int], bytes]:
+    """
+    Source, destination and payload of the UDP datagram in a frame; checksums are not looked at.
+
+    :raises MalformedDatagram: for anything else, and for fragments.
+    """
+    if ETHERNET.unpack(frame)["ethertype"] != ETHERTYPE_IPV4:
+        raise MalformedDatagram("no IPv4 packet")
+    packet = frame[ETHERNET.size :]
+    ip = IPV4.unpack(packet)
+    header_bytes = (ip["version_ihl"] & 0x0F) * 4
+    if ip["version_ihl"] >> 4 != 4 or header_bytes < IPV4.size or ip["protocol"] != PROTOCOL_UDP:
+        raise MalformedDatagram("no UDP datagram")
+    if ip["fragment"] & ~DONT_FRAGMENT:
+        raise MalformedDatagram("a fragment")
+    datagram = packet[header_bytes : ip["total_length"]]
+    udp = UDP.unpack(datagram)
+    if not UDP.size <= udp["length"] <= len(datagram):
+        raise MalformedDatagram(f"{udp['length']} octets announced, {len(datagram)} there")
+    source = IPv4Address(ip["source"]), udp["source_port"]
+    destination = IPv4Address(ip["destination"]), udp["destination_port"]
+    return source, destination, datagram[UDP.size : udp["length"]]
