@@ -34,7 +34,14 @@ from piman.fleet.events import (
     Recorded,
     StoreReplaced,
 )
-from piman.fleet.history import RESERVED_IDS, RETRY_SECONDS, TIDY_SECONDS, HistorySettings, HistoryStore
+from piman.fleet.history import (
+    RESERVED_IDS,
+    RETRY_SECONDS,
+    TIDY_SECONDS,
+    HistorySettings,
+    HistoryStore,
+    statuses_in,
+)
 from piman.fleet.interfaces import StoreFailed, StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, MACAddress, NodeStatus, Stage
 from piman.fleet.nodes import NodeRegistry
@@ -790,6 +797,26 @@ class SnapshotTests(_InFolder):
         spoil = "UPDATE snapshots SET payload = '{}' WHERE mac = ?"
         self.settle(store._database.submit(lambda file: file.execute(spoil, (MAC.octets,)) and None))
         self.assertEqual(store.load_snapshots(), [NodeStatus(mac=OTHER_MAC)])
+
+    def test_read_beside_a_manager(self) -> None:
+        """Somebody else reads the statuses while the store is open, and after its end; nothing is made or changed."""
+        store = self.opened(self.store())
+        self.settle(store.save_snapshots([NodeStatus(mac=MAC, model="4B"), NodeStatus(mac=OTHER_MAC)]))
+        path = self.folder / "history.db"
+        self.assertEqual([status.model for status in statuses_in(path)], ["4B", None])
+        self.settle(store.close())
+        before = {one.name: one.read_bytes() for one in self.folder.iterdir()}
+        self.assertEqual({status.mac for status in statuses_in(path)}, {MAC, OTHER_MAC})
+        self.assertEqual({one.name: one.read_bytes() for one in self.folder.iterdir()}, before)
+
+    def test_nothing_to_read(self) -> None:
+        """No file, and a file that is none of ours, hold no statuses; no file is made."""
+        path = self.folder / "history.db"
+        self.assertEqual(statuses_in(path), [])
+        self.assertFalse(path.exists())
+        path.parent.mkdir()
+        path.write_bytes(KIND_OF_GARBAGE)
+        self.assertEqual(statuses_in(path), [])
 
     def test_uncovered(self) -> None:
         """After a kill exactly the events that no snapshot has taken in are found, also of nodes without a snapshot."""

@@ -5,6 +5,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.fleet.database import Database, Reactor, Schema
+from piman.fleet.database import SIDE_FILES, Database, Reactor, Schema
 from piman.fleet.events import Recorded, StoreReplaced, event_classes
 from piman.fleet.interfaces import IEventObserver, StoreFailed
 from piman.fleet.model import MACAddress, NodeStatus
@@ -312,3 +313,21 @@ def _delete_old(file: sqlite3.Connection, oldest: float, settings: HistorySettin
         (settings.keep_snapshots,),
     )
     return len(doomed) == TIDY_ROWS
+
+
+def statuses_in(path: Path) -> list[NodeStatus]:
+    """
+    The statuses in a ``history.db`` that may belong to a running manager; nothing is written.
+
+    Empty when there is no such file, or it cannot be read.
+    """
+    # Even a read-only connection makes the side files of a WAL when they are missing, as our user: the manager may be
+    # another one, and could not write to them (https://www.sqlite.org/wal.html#read_only_databases).
+    in_use = all(Path(f"{path}{suffix}").exists() for suffix in SIDE_FILES)
+    mode = "mode=ro" if in_use else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=1.0)) as file:
+            rows = file.execute("SELECT payload FROM snapshots ORDER BY event").fetchall()
+    except sqlite3.Error:
+        return []
+    return [status for (payload,) in rows if (status := _readable(NodeStatus, payload)) is not None]
