@@ -17,22 +17,24 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any, ClassVar, TextIO, cast
 
 from rich.console import Console
 from twisted.application.service import IService
 from twisted.internet import task
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from piman.config import Config, ConfigError, load
+from piman.checking.report import UNBROKEN
+from piman.checking.whole import check
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
-from piman.words import EXIT_UNREAD, EXIT_USAGE, Answer, Words, expecting
+from piman.words import EXIT_UNREAD, Answer, Words, expecting
 
-EXIT_DONE, EXIT_INTERRUPTED = 0, 130
+EXIT_INTERRUPTED = 130
 
 
 def _whole_number(text: str) -> int:
@@ -124,12 +126,20 @@ class SimulateOptions(Words):
 
 
 class CheckOptions(Words):
-    """``piman check``: are the files right?"""
+    """``piman check``: is everything ready for the boards?"""
 
     command = "piman check"
-    longdesc = "Reads piman.yaml and hosts.csv and tells all their mistakes at once.  Changes nothing, needs no root."
-    examples = "  piman check\n  piman check --config /etc/piman/piman.yaml\n"
+    longdesc = (
+        "Looks at the configuration, ports, rights, boot files, images, switches, clock and disks, and for other DHCP "
+        "servers, and says what to do about what it finds.  Changes nothing.  As root it sees more."
+    )
+    examples = (
+        "  piman check\n"
+        "  piman check --config /etc/piman/piman.yaml\n"
+        "  piman check --json | jq '.findings[] | select(.level == \"fail\")'\n"
+    )
     optParameters: ClassVar = [["config", "c", "piman.yaml", "The configuration file"]]
+    optFlags: ClassVar = [["json", None, "JSON instead of lines"]]
 
 
 class ServerOptions(Words):
@@ -149,13 +159,13 @@ class Options(Words):
     longdesc = "Network boot and management for a fleet of Raspberry Pis.  piman WORD --help tells a word's options."
     examples = (
         "  piman simulate --pis 40           a manager and 40 boards that are not there: try it\n"
-        "  piman check                       is my piman.yaml right?\n"
+        "  piman check                       is everything ready for the boards?\n"
         "  piman server                      run the manager (as root)\n"
         "  twistd piman-ctl check            the same words, from twistd\n"
     )
     subCommands: ClassVar[list[list[Any]]] = [
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
-        ["check", None, CheckOptions, "Read the configuration and say what is wrong with it"],
+        ["check", None, CheckOptions, "Is everything ready for the boards?  What is not, and what to do"],
         ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n piman does"],
     ]
 
@@ -199,29 +209,14 @@ def _simulate(reactor: IReactorCore, options: SimulateOptions, answer: Answer) -
     )
 
 
-def _missing_files(config: Config) -> list[str]:
-    """What a node will miss when it boots."""
-    found = []
-    if not config.boot_dir.is_dir():
-        found.append(f"boot_dir: there is no folder {config.boot_dir}; put firmware, kernel and initramfs.gz there")
-    for name, path in config.images.items():
-        if not path.is_file():
-            found.append(f"images.{name}: there is no file {path}; no node can be installed with it")
-    if not Path("/sys/class/net", config.interface).exists():
-        found.append(f"interface: this machine has no {config.interface} (see: ip link)")
-    return found
-
-
 def _check(reactor: IReactorCore, options: CheckOptions, answer: Answer) -> "Deferred[int]":
-    try:
-        config = load(Path(options["config"]))
-    except ConfigError as mistakes:
-        print(mistakes, file=sys.stderr)
-        return succeed(EXIT_USAGE)
-    for warning in (*config.warnings, *_missing_files(config)):
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{options['config']}: no mistakes; {len(config.nodes)} nodes, {len(config.switches)} switches", file=answer)
-    return succeed(EXIT_DONE)
+    return check(
+        reactor,
+        Path(options["config"]),
+        as_json_text=bool(options["json"]),
+        output=cast(TextIO, answer),
+        width=get_terminal_size().columns if answer.isatty() else UNBROKEN,
+    )
 
 
 _COMMANDS = {"simulate": _simulate, "check": _check}
