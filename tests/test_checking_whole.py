@@ -41,6 +41,7 @@ web: {{enabled: false}}
 grafana: {{enabled: false}}
 """
 HOSTS = "b8:27:eb:00:00:01;127.77.0.11;pi1;0\n"
+DOCUMENT = Path(__file__).parent.parent / "docs/reference/check.md"
 FILES = ("start4.elf", "fixup4.dat", "kernel8.img", "cmdline.txt", "bcm2711-rpi-4-b.dtb")
 
 
@@ -116,6 +117,13 @@ class WholeTests(SynchronousTestCase):
         subjects = ("configuration", "interface", "rights", "other DHCP", "boot files", "initramfs", "images")
         for subject in (*subjects, "switch rack-a", "clock", "disk"):
             self.assertIn(f"  {subject} ", shown)
+
+    def test_documented(self) -> None:
+        """Every subject has its chapter in docs/reference/check.md."""
+        chapters = [line[3:] for line in DOCUMENT.read_text("utf-8").splitlines() if line.startswith("## ")]
+        found = [subject.replace("rack-a", "NAME") for subject in self.findings()]
+        self.assertGreater(len(found), 8)
+        self.assertEqual(set(found) | {"ports"}, set(chapters))
 
     def test_fails(self) -> None:
         """One missing file is status 1, in text and in JSON."""

@@ -52,7 +52,7 @@ async def judge_image(
         return fail(SUBJECT, f"{name}: {path} cannot be read: {reason.strerror}", "Give the manager's user the right.")
     except ImageMissing as reason:
         return fail(SUBJECT, f"{name}: {reason}", REMEDY)
-    return fine(SUBJECT, f"{name}: {image.size_bytes / 1e6:,.0f} MB, sha256 {image.digest[:12]}")
+    return fine(SUBJECT, f"{name}: {image.size_bytes / 1e6:,.1f} MB, sha256 {image.digest[:12]}")
 
 
 def _remedy(trouble: str, name: str) -> str:
