@@ -89,9 +89,10 @@ class JudgeTests(SynchronousTestCase):
 
     def test_cannot_tell(self) -> None:
         """Without root and without a manager that answers, another user's socket is a warning that says how to look."""
-        (found,) = judge_ports([PortState(DHCP, (SOMEBODY,))])
-        self.assertEqual(found.level, Level.WARN)
-        self.assertIn("ss -ulpn 'sport = :67'", found.remedy)
+        for can_bind_it in (None, False):  # below 1024, and above
+            (found,) = judge_ports([PortState(DHCP, (SOMEBODY,), can_bind=can_bind_it)])
+            self.assertEqual(found.level, Level.WARN)
+            self.assertIn("ss -ulpn 'sport = :67'", found.remedy)
 
 
 class ListTests(SynchronousTestCase):

@@ -139,10 +139,7 @@ def _taken(state: PortState) -> Finding:
     text = f"{port}, which {port.key} names, is taken by {who}"
     if holders and all(holder.pid is None for holder in holders):
         show = "ss -ulpn" if port.transport == "udp" else "ss -tlpn"
-        look = f"Look as root: {show} 'sport = :{port.number}'."
-        if state.can_bind is None:
-            return warn(SUBJECT, f"{text}; it may be the manager", look)
-        return fail(SUBJECT, text, f"{look}  Stop that program, or change {port.key}.")
+        return warn(SUBJECT, f"{text}; it may be the manager", f"Look as root: {show} 'sport = :{port.number}'.")
     return fail(SUBJECT, text, f"Stop that program, or change {port.key}.")
 
 

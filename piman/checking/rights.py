@@ -52,7 +52,10 @@ class Rights:
 
 def judge_rights(rights: Rights, ports: Sequence[Port]) -> list[Finding]:
     """Who is not root may still check: the manager may run as somebody else, so what is missing here is a warning."""
-    return [_low_ports(rights, ports), _frames(rights), _buffers(rights)]
+    low, frames = _low_ports(rights, ports), _frames(rights)
+    if frames.remedy and frames.remedy == low.remedy:
+        frames = attrs.evolve(frames, remedy="The same.")
+    return [low, frames, _buffers(rights)]
 
 
 def _missing(rights: Rights, text: str) -> Finding:

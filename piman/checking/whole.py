@@ -3,6 +3,7 @@
 ``piman check`` from end to end: read the configuration, run every check, say what was found.
 """
 
+import os
 import secrets
 import sys
 import threading
@@ -153,7 +154,7 @@ class _Checks:
         return await self._in_thread(look)
 
     async def _rights(self) -> list[Finding]:
-        return judge_rights(rights_of_this_process(sys.executable), ports_of(self._config))
+        return judge_rights(rights_of_this_process(os.path.realpath(sys.executable)), ports_of(self._config))
 
     async def _rivals(self) -> list[Finding]:
         if self._config.interface == LOOPBACK:
