@@ -158,7 +158,7 @@ class LookTests(SynchronousTestCase):
         sock.close()
         self.assertEqual([holder.pid for holder in state.holders], [os.getpid()])
         self.assertIs(state.can_bind, False)
-        self.assertEqual(port_states([port]), [PortState(port, (), True)])
+        self.assertEqual(port_states([port]), [PortState(port)])
 
     def test_tcp(self) -> None:
         """The same of a TCP port that listens."""

@@ -87,7 +87,7 @@ class PortState:
     port: Port
     holders: tuple[Holder, ...] = ()
     can_bind: bool | None = None
-    """Whether we could have it just now; None: that cannot be told without root."""
+    """Whether we could have it just now; None: that was not tried, or cannot be told without root."""
 
 
 def judge_ports(states: Sequence[PortState], manager: str = "") -> list[Finding]:
@@ -149,7 +149,13 @@ def _taken(state: PortState) -> Finding:
 def port_states(ports: Sequence[Port]) -> list[PortState]:
     """What this machine says of them."""
     listed = _listed()
-    return [PortState(port, _holders(port, listed), can_bind(port)) for port in ports]
+    return [_state(port, _holders(port, listed)) for port in ports]
+
+
+def _state(port: Port, holders: tuple[Holder, ...]) -> PortState:
+    """A free port is not tried: a manager that starts this very moment would find it taken."""
+    is_doubtful = bool(holders) and not any(holder.is_piman for holder in holders)
+    return PortState(port, holders, can_bind(port) if is_doubtful else None)
 
 
 Listed = tuple[str, str, int, int | None]
