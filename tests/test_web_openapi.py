@@ -1,0 +1,89 @@
+"""
+Tests for :mod:`piman.web.openapi`: the document is about the routes that there are.
+"""
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from piman.fleet.events import Recorded
+from piman.fleet.model import NodeStatus
+from piman.fleet.orders import Operation
+from piman.fleet.target_run import Explanation
+from piman.web import shapes
+from piman.web.api import API
+from piman.web.openapi import PATHS, SCHEMAS, document
+from tests.fleet_support import any_event, instances
+from tests.web_support import InHalf, mistakes
+
+METHODS = {"GET", "POST", "PUT", "DELETE", "PATCH"}
+A_NUMBER = some.integers(min_value=0, max_value=2**53)
+
+
+def routes() -> set[tuple[str, str]]:
+    """Path and method of each route of the API, in OpenAPI's spelling."""
+    rules = API.app.url_map.iter_rules()
+    return {(re.sub(r"<(\w+)>", r"{\1}", rule.rule), method) for rule in rules for method in rule.methods & METHODS}
+
+
+class DocumentTests(InHalf):
+    """The document."""
+
+    def test_routes(self) -> None:
+        """Every route is described, and nothing else."""
+        described = {(path, method.upper()) for path, methods in PATHS.items() for method in methods}
+        self.assertEqual(described, routes())
+        self.assertGreater(len(described), 12)
+
+    def test_parameters(self) -> None:
+        """Each name in a path is described as a parameter in the path."""
+        for path, methods in PATHS.items():
+            for method in methods.values():
+                described = {each["name"] for each in method.get("parameters", ()) if each["in"] == "path"}
+                self.assertEqual(described, set(re.findall(r"{(\w+)}", path)), path)
+
+    def test_references(self) -> None:
+        """Every reference leads somewhere, and every schema is referred to."""
+        found = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document("1"))))
+        self.assertEqual(found, set(SCHEMAS))
+
+    def test_operation_ids(self) -> None:
+        """Each operation has an id of its own: generated clients name their methods after it."""
+        names = [method["operationId"] for methods in PATHS.values() for method in methods.values()]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_served(self) -> None:
+        """It is served as it is."""
+        status, found = self.ask("GET", "/openapi.json")
+        self.assertEqual((status, found["openapi"]), (200, "3.1.0"))
+        self.assertEqual(found["paths"].keys(), PATHS.keys())
+
+
+class SchemaTests(InHalf):
+    """Whatever a value holds, its shape fits its schema."""
+
+    @given(any_event(), A_NUMBER)
+    def test_events(self, event: object, number: int) -> None:
+        """Any event."""
+        self.fits(shapes.event(Recorded(id=number, time=1.0, event=event)), "Event")
+
+    @given(instances(NodeStatus))
+    def test_statuses(self, status: NodeStatus) -> None:
+        """Any status."""
+        self.fits(shapes.node(None, status, None, {}), "Node")
+
+    @given(instances(Operation))
+    def test_operations(self, operation: Operation) -> None:
+        """Any operation."""
+        self.fits(shapes.operation(operation, {}), "Operation")
+        self.fits(shapes.summary(operation), "Summary")
+
+    def test_checker(self) -> None:
+        """The checker finds what does not fit: a wrong type, a missing key, one too many, true for a number."""
+        whole = shapes.explanation(Explanation("a", "b"))
+        for wrong in ({"sentence": 1, "remedy": ""}, {"sentence": ""}, {**whole, "more": ""}, [], None):
+            self.assertNotEqual(mistakes(wrong, SCHEMAS["Explanation"]), [], wrong)
+        self.assertNotEqual(mistakes(True, {"type": "integer"}), [])
+        self.assertEqual(mistakes(whole, SCHEMAS["Explanation"]), [])
