@@ -30,6 +30,7 @@ from piman.settings.sections import (
     HelloSection,
     MonitorSection,
     NTPSection,
+    OperationsSection,
     Switch,
     TFTPSection,
     WebSection,
@@ -66,6 +67,9 @@ _IN_FORCE_AT_ONCE = (
     "monitor.thresholds",
     "monitor.config",
     "nodes",
+    "operations.max_blast",
+    "operations.off_seconds",
+    "operations.stagger_seconds",
     "private_number",
     "slots",
     "switches",
@@ -106,6 +110,7 @@ class Config:
     web: WebSection
     grafana: GrafanaSection
     control: ControlSection
+    operations: OperationsSection
     monitor: MonitorSection
     alerts: tuple[Mapping[str, Any], ...]
     log_dir: Path
@@ -238,6 +243,7 @@ def _complete(
         web=document.web,
         grafana=document.grafana,
         control=control,
+        operations=document.operations,
         monitor=document.monitor,
         alerts=document.alerts,
         log_dir=document.log_dir,

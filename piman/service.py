@@ -40,16 +40,25 @@ from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import StoreFailed
 from piman.fleet.journal import JournalWriter
 from piman.fleet.leases import LeaseTable, LeaseTerms
+from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
+from piman.fleet.operations import Operations
 from piman.fleet.pool import Pool
+from piman.fleet.power import PowerDesk
 from piman.fleet.store import StateStore
+from piman.fleet.target_run import Explanation, Plain
+from piman.fleet.targets import Atlas
 from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
+from piman.power import atlas_of, operation_settings, power_policy, power_switches
 from piman.tftp import TFTPSettings, tftp_service
+from piman.web.api import API
+from piman.web.control_socket import ControlSocket, caller_of
+from piman.web.stream import Stream
 from piman.words import Words, own_version
 
 SNAPSHOT_SECONDS = 10.0
@@ -120,12 +129,30 @@ class Manager:
         self.arrivals = Arrivals(
             nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
         )
-        for observer in (self.registry, self.history, self.journal, self.arrivals):
-            self.events.add_observer(observer)
         self.leases = LeaseTable(
             reactor, nodes=self.registry, pool=_pool(config), terms=LeaseTerms(lease_seconds=config.dhcp.lease_seconds)
         )
         self.intents = IntentBook(self.state, reactor, self.events)
+        self.power = power_switches(reactor, config)
+        self.operations = Operations(
+            reactor,
+            desk=PowerDesk(reactor, self.power.by_address, power_policy(config)),
+            atlas=self.atlas,
+            nodes=self.registry,
+            store=self.state,
+            intents=self.intents,
+            events=self.events,
+            settings=operation_settings(config),
+        )
+        self.stream = Stream(
+            reactor,
+            operations=self.operations,
+            history=self.history,
+            last_id=lambda: self.events.last_id,
+            labels=lambda: {switch.address: switch.label for switch in self.config.switches},
+        )
+        for observer in (self.registry, self.operations, self.history, self.journal, self.arrivals, self.stream):
+            self.events.add_observer(observer)
         self.neighbours = KernelNeighbours(reactor)
         self.images = ImageLibrary(
             image_paths(config), run=in_thread(reactor), cache=config.state_dir / "images.json"
@@ -149,15 +176,24 @@ class Manager:
         self._snapshots.clock = reactor
         self._hangup: Any = None
 
+    def atlas(self) -> Atlas:
+        """What the operator's words can name, as of now."""
+        return atlas_of(self.config, {lease.address: lease.mac for lease in self.leases.leases()})
+
+    def why(self, mac: MACAddress) -> Explanation:
+        """Why a node is where it is."""
+        return Plain(self.registry.status(mac))
+
     def _in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), work)
 
     # Beginning and end of what is not a protocol
 
     def open_state(self) -> None:
-        """Open state.db and take the intents into memory; the DHCP service takes the leases."""
+        """Open state.db, take intents and operations into memory; the DHCP service takes the leases."""
         self._say(self.state.open())
         self.intents.load()
+        self.operations.load()
 
     def open_history(self) -> None:
         """Open history.db, go on counting where it ended, take the statuses of before."""
@@ -191,6 +227,14 @@ class Manager:
         if replaced is not None:
             self.events.emit(replaced)
 
+    async def _end_operations(self) -> None:
+        await self.operations.stop()
+        self.power.close()
+
+    def end_operations(self) -> "Deferred[None]":
+        """Switch nothing any more; what is on disk goes on with the next process."""
+        return Deferred.fromCoroutine(self._end_operations())
+
     def begin(self) -> None:
         """All services run: say so, and listen to SIGHUP."""
         self._hangup = signal.signal(
@@ -221,6 +265,7 @@ class Manager:
         self.images.replace_images(image_paths(new))
         self.files.protect(new.images.values())
         self.files.treat_unknown_clients(new.tftp.unknown_clients)
+        self._replace_power()
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         self._log.info("{path} read again: {nodes} nodes; {notes}", path=self.path, nodes=len(new.nodes), notes=notes)
@@ -235,6 +280,15 @@ class Manager:
         self.dhcp.protocol.reconfigure(
             attrs.evolve(terms, server_address=now.server_address, network=now.network, port=now.port)
         )
+
+
+    def _replace_power(self) -> None:
+        """Operations go on with the switches as they are described now; orders under way are given again."""
+        old, self.power = self.power, power_switches(self.reactor, self.config)
+        self.operations.desk.switches = self.power.by_address
+        self.operations.desk.policy = power_policy(self.config)
+        self.operations.settings = operation_settings(self.config)
+        old.close()
 
 
 # What the configuration means to each part
@@ -338,6 +392,9 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
         yield from _install_services(manager)
     if config.monitor.enabled:
         yield "monitor", manager.monitor
+    yield "operations", Held(manager.operations.resume, manager.end_operations)
+    if config.control.enabled:
+        yield "control", _control_service(manager)
     yield "ready", Held(manager.begin, manager.end)
 
 
@@ -364,6 +421,25 @@ def _install_services(manager: Manager) -> Iterator[tuple[str, IService]]:
     yield "hello", hello
     yield "image", image_service(manager.reactor, settings=tcp, installers=hello, **parts)
     yield "image-http", image_http_service(manager.reactor, settings=http, **parts)
+
+
+def _control_service(manager: Manager) -> IService:
+    """The API on the control socket."""
+    api = API(
+        manager.reactor,
+        registry=manager.registry,
+        operations=manager.operations,
+        atlas=manager.atlas,
+        history=manager.history,
+        images=manager.images,
+        stream=manager.stream,
+        why=manager.why,
+        caller=caller_of,
+        version=own_version(),
+    )
+    end = manager.stream.close
+    service: IService = ControlSocket(manager.reactor, manager.config.control.socket, api.resource(), end)
+    return service
 
 
 def build(manager: Manager) -> OrderedService:

@@ -108,11 +108,6 @@ class ServiceTests(_Case):
         self.successResultOf(service.stopService())
         self.assertEqual(ended, [True])
 
-    def test_long_path(self) -> None:
-        """A path that is too long for a socket is said to be so, with the key to change."""
-        service = ControlSocket(MemoryReactor(), self.path.with_name("x" * 108), Resource(), lambda: None)
-        self.assertIn("control.socket", str(self.assertRaises(StartupError, service.startService)))
-
 
 class NameTests(SynchronousTestCase):
     """Names of users."""

@@ -24,6 +24,7 @@ from piman.wire.frame import Endpoint, udp_frame
 ARP_TABLE = Path("/proc/net/arp")
 CACHED_SECONDS = 1.0
 SIOCGIFMTU = 0x8921
+INTERFACES = Path("/sys/class/net")
 
 _ARP_ROW = re.compile(
     r"(?P<address>\d+\.\d+\.\d+\.\d+)\s+0x1\s+0x(?P<flags>[0-9a-f]+)\s+(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})\s"
@@ -81,6 +82,15 @@ def mtu_of(interface: str) -> int:
         answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16si12x", interface.encode()[:15], 0))
     mtu: int = struct.unpack_from("16si", answer)[1]
     return mtu
+
+
+def mac_of(interface: str, folder: Path = INTERFACES) -> MACAddress | None:
+    """The hardware address of an interface of this host; None when it has none, or there is no such interface."""
+    try:
+        found = MACAddress.parse((folder / interface / "address").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return found if any(found.octets) else None
 
 
 class LinkLayerUnavailable(Exception):

@@ -312,6 +312,15 @@ class ControlSection:
     socket: Path = setting(path, Path("state/control.sock"), shown="<state_dir>/control.sock")
 
 
+@attrs.frozen(kw_only=True)
+class OperationsSection:
+    """Restart, reinstall, power."""
+
+    max_blast: int = setting(number(1, 1_000_000, "nodes"), 20)
+    off_seconds: float = setting(seconds(0, 600), 5.0, shown="5")
+    stagger_seconds: float = setting(seconds(0, 600), 1.0, shown="1")
+
+
 def _reading(name: str) -> str:
     if name not in READINGS:
         raise Unreadable("one of " + ", ".join(READINGS))
@@ -364,6 +373,7 @@ class Document:
     web: WebSection = subsection(WebSection)
     grafana: GrafanaSection = subsection(GrafanaSection)
     control: ControlSection = subsection(ControlSection)
+    operations: OperationsSection = subsection(OperationsSection)
     monitor: MonitorSection = subsection(MonitorSection)
     alerts: tuple[Mapping[str, Any], ...] = setting(
         list_of(kind_mapping, "a list of channels, like - kind: slack"), (), shown="none"

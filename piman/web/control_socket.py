@@ -13,7 +13,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -22,15 +22,15 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from piman.host.unix_socket import SocketAddress
 from piman.ordered import StartupError
 from piman.web.api import Caller
 
 MODE = 0o660
 """The manager's user and group, and nobody else."""
 SOURCE = "control socket"
-LONGEST_PATH = 107
-"""Octets: sockaddr_un has 108, the last one is zero."""
 IDLE_SECONDS = 60.0
+Result = TypeVar("Result")
 _UCRED = struct.Struct("=iII")
 """``pid``, ``uid``, ``gid``."""
 
@@ -66,13 +66,16 @@ def make_way(path: Path) -> None:
         raise StartupError(f"{path} is in the way and no socket: move it, or name another control.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
+        address = SocketAddress(path)
         try:
-            probe.connect(str(path))
+            probe.connect(address.text)
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
         except OSError as reason:
             raise StartupError(f"{path}: whether a manager answers there cannot be told: {reason.strerror}") from reason
+        finally:
+            address.close()
     raise StartupError(f"another manager answers at {path}: stop it, or name another control.socket")
 
 
@@ -88,6 +91,7 @@ class ControlSocket(Service):
         self._path = path
         self._end = end
         self._port: IListeningPort | None = None
+        self._address: SocketAddress | None = None
         self._site = Site(resource, timeout=IDLE_SECONDS)
         self._site.noisy = False
         self._site.log = lambda request: None  # type: ignore[method-assign]
@@ -98,13 +102,12 @@ class ControlSocket(Service):
 
         :raises StartupError: when it cannot be had.
         """
-        if len(os.fsencode(self._path)) > LONGEST_PATH:
-            raise StartupError(f"{self._path} is too long for a socket ({LONGEST_PATH} bytes): shorten control.socket")
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._address = SocketAddress(self._path)
         make_way(self._path)
         before = os.umask(0o777 & ~MODE)
         try:
-            self._port = self._reactor.listenUNIX(str(self._path), self._site, mode=MODE)
+            self._port = self._reactor.listenUNIX(self._address.text, self._site, mode=MODE)
         finally:
             os.umask(before)
         super().startService()
@@ -117,4 +120,9 @@ class ControlSocket(Service):
             return succeed(None)
         self._end()
         closed: Deferred[None] = maybeDeferred(port.stopListening)  # type: ignore[call-overload]
-        return closed
+        return closed.addBoth(self._let_go)
+
+    def _let_go(self, result: Result) -> Result:
+        if self._address is not None:
+            self._address.close()
+        return result
