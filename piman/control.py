@@ -2,8 +2,9 @@
 """
 The operator's hand: ``twistd piman-ctl WORD ...``, and the console script ``piman`` with the same words.
 
-Standard output carries the answer, standard error the rest.  Exit status: 0 all done, 1 something failed,
-2 usage or configuration, 130 interrupted.
+Standard output carries the answer, standard error the rest.  Exit status: 0 all done, 1 something failed, 2 usage,
+configuration, or an order that was refused, 3 no manager, 130 interrupted.  The words that speak with a manager are in
+:mod:`piman.ctl`.
 """
 
 from piman.reactor import WrongReactor, install
@@ -15,6 +16,7 @@ except WrongReactor as reason:
 
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from shutil import get_terminal_size
@@ -30,11 +32,14 @@ from twisted.python.failure import Failure
 
 from piman.checking.report import UNBROKEN
 from piman.checking.whole import check
+from piman.ctl import completion, orders, questions
+from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
+from piman.ctl.options import BadConfiguration
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
 from piman.words import EXIT_UNREAD, Answer, Words, expecting
 
-EXIT_INTERRUPTED = 130
+EXIT_DONE, EXIT_FAILED, EXIT_NO_MANAGER, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
 def _whole_number(text: str) -> int:
@@ -158,15 +163,29 @@ class Options(Words):
     synopsis = "WORD [options]"
     longdesc = "Network boot and management for a fleet of Raspberry Pis.  piman WORD --help tells a word's options."
     examples = (
-        "  piman simulate --pis 40           a manager and 40 boards that are not there: try it\n"
-        "  piman check                       is everything ready for the boards?\n"
-        "  piman server                      run the manager (as root)\n"
-        "  twistd piman-ctl check            the same words, from twistd\n"
+        "  piman simulate --pis 40                       a manager and 40 boards that are not there: try it\n"
+        "  piman check                                   is everything ready for the boards?\n"
+        "  piman server                                  run the manager (as root)\n"
+        "  piman status                                  where is every node?\n"
+        "  piman restart rack-a 2 3 4                    ports of a switch, followed until their nodes are up\n"
+        "  piman why pi2                                 what is wrong with it, and what to do\n"
+        "  twistd piman-ctl restart 172.30.4.254 2 3 4   the same words, from twistd\n"
     )
     subCommands: ClassVar[list[list[Any]]] = [
+        ["status", None, questions.StatusOptions, "Where nodes are on their way from dark to up"],
+        ["why", None, questions.WhyOptions, "Why a node is where it is, and what to do"],
+        ["restart", None, orders.RestartOptions, "Power-cycle nodes and follow them until they are up"],
+        ["reinstall", None, orders.ReinstallOptions, "Have nodes install their system anew"],
+        ["power", None, orders.PowerOptions, "Give power to nodes, or take it away"],
+        ["operations", None, orders.OperationsOptions, "What was ordered, and what became of it"],
+        ["cancel", None, orders.CancelOptions, "Begin with nothing more of an operation"],
+        ["events", None, questions.EventsOptions, "What happened, and what happens"],
+        ["find-port", None, questions.FindPortOptions, "On which port a board hangs"],
+        ["map", None, questions.MapOptions, "Which board hangs on which port; lines for hosts.csv"],
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
         ["check", None, CheckOptions, "Is everything ready for the boards?  What is not, and what to do"],
         ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n piman does"],
+        ["completion", None, completion.CompletionOptions, "A script for Tab in bash or zsh"],
     ]
 
     def parseArgs(self, *extra: str) -> None:
@@ -219,7 +238,26 @@ def _check(reactor: IReactorCore, options: CheckOptions, answer: Answer) -> "Def
     )
 
 
-_COMMANDS = {"simulate": _simulate, "check": _check}
+def _complete(reactor: IReactorCore, options: completion.CompletionOptions, answer: Answer) -> "Deferred[int]":
+    answer.write(completion.script(options["shell"], Options.subCommands))
+    return succeed(EXIT_DONE)
+
+
+_COMMANDS: Mapping[str, Any] = {
+    "status": questions.status,
+    "why": questions.why,
+    "restart": orders.restart,
+    "reinstall": orders.reinstall,
+    "power": orders.power,
+    "operations": orders.operations,
+    "cancel": orders.cancel,
+    "events": questions.events,
+    "find-port": questions.find_port,
+    "map": questions.map_ports,
+    "simulate": _simulate,
+    "check": _check,
+    "completion": _complete,
+}
 
 
 def main(reactor: Any, options: Options) -> "Deferred[None]":
@@ -233,8 +271,9 @@ def main(reactor: Any, options: Options) -> "Deferred[None]":
         reactor.callLater(0, lambda: done.cancel())  # noqa: PLW0108  (it may be called before there is a "done")
 
     answer = Answer(sys.stdout, hung_up)
-    command: Any = _COMMANDS[cast(str, options.subCommand)]
-    done: Deferred[int] = maybeDeferred(command, reactor, options.subOptions, answer)
+    word = cast(str, options.subCommand)
+    done: Deferred[int] = maybeDeferred(_COMMANDS[word], reactor, options.subOptions, answer)
+    done.addErrback(_excuse, word)
     over: Deferred[None] = Deferred()
 
     def interrupt() -> "Deferred[None] | None":
@@ -254,6 +293,30 @@ def main(reactor: Any, options: Options) -> "Deferred[None]":
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
     return done.addBoth(finish)
+
+
+def _excuse(failure: Failure, word: str) -> int:
+    """What keeps a word from being done, as one line and an exit status; what is our own mistake passes."""
+    reason = failure.value
+    match reason:
+        case BadConfiguration():
+            print(reason, file=sys.stderr)
+            return EXIT_USAGE
+        case NoManager():
+            print(f"piman {word}: {reason}; start it with: twistd -n piman", file=sys.stderr)
+            return EXIT_NO_MANAGER
+        case NotAllowed():
+            print(f"piman {word}: {reason}", file=sys.stderr)
+            return EXIT_NO_MANAGER
+        case WentAway():
+            print(f"piman {word}: {reason}; piman operations shows what was ordered", file=sys.stderr)
+            return EXIT_NO_MANAGER
+        case Refused():
+            print(f"piman {word}: {reason}", file=sys.stderr)
+            return EXIT_USAGE if reason.status < 500 else EXIT_FAILED
+        case _:
+            failure.raiseException()
+            raise AssertionError("it raises")
 
 
 def _status(outcome: int | Failure, answer: Answer) -> int:

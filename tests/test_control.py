@@ -29,9 +29,13 @@ def _piman(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
 
 
 CONFIGURATION = "private_number: 4\nserver_address: 172.30.4.1\nsubnet_mask: 24\ninterface: nope0\nswitches: []\n"
+WORDS = (
+    "status, why, restart, reinstall, power, operations, cancel, events, find-port, map, simulate, check, server or "
+    "completion"
+)
 MISTAKES = {
-    (): "piman: a word is missing: simulate, check or server (see piman --help)",
-    ("nonsense",): "piman: there is no word 'nonsense'; use simulate, check or server (see piman --help)",
+    (): f"piman: a word is missing: {WORDS} (see piman --help)",
+    ("nonsense",): f"piman: there is no word 'nonsense'; use {WORDS} (see piman --help)",
     ("--nope",): "piman: option --nope not recognized (see piman --help)",
     ("simulate", "--pis", "x"): "piman simulate: --pis: found 'x', expected a whole number from 1 on, like 40 "
     "(see piman simulate --help)",

@@ -2,7 +2,7 @@
 A kind of power switch for tests: relays that are files in a folder, as a plugin of somebody else would come.
 
 Copied to ``piman/plugins`` in a folder on PYTHONPATH.  A file ``N`` in the folder: port N is off.  A file ``deaf``:
-orders are accepted and not obeyed.  ``N.macs``: the boards that were learned at port N, one a line.  ``log``: every order.
+orders are accepted and not obeyed.  ``N.macs``: the boards learned at port N, one a line.  ``log``: every order.
 """
 
 from pathlib import Path
