@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from piman.config import Config, ConfigError, load
+from piman.ctl.client import ManagerClient
 from piman.words import Words, expecting
 
 ONE_LINE_OF_FORM = (
@@ -46,7 +47,30 @@ def seconds(name: str, text: str) -> list[Any]:
     return [name, None, None, text, expecting(f"--{name}", "seconds above 0, like 300", _seconds)]
 
 
-class Asking(Words):
+class AnyOrder(usage.Options):
+    """Options may follow names."""
+
+    def parseOptions(self, options: "list[str] | None" = None) -> None:
+        """
+        Parse.
+
+        :raises UsageError: for a mistake.
+        """
+        super().parseOptions(self._options_first(list(options or [])))
+
+    def _options_first(self, options: list[str]) -> list[str]:
+        try:
+            found, names = getopt.gnu_getopt(options, self.shortOpt, self.longOpt)
+        except getopt.error as mistake:
+            raise usage.UsageError(str(mistake)) from mistake
+        first = [word for name, value in found for word in ((name, value) if self._takes_value(name) else (name,))]
+        return [*first, "--", *names]
+
+    def _takes_value(self, name: str) -> bool:
+        return f"{name[2:]}=" in self.longOpt if name[1] == "-" else f"{name[1]}:" in self.shortOpt
+
+
+class Asking(Words, AnyOrder):
     """Options of a word that asks a manager."""
 
     optParameters: ClassVar = [
@@ -54,22 +78,6 @@ class Asking(Words):
         ["socket", "s", None, "The manager's socket itself; piman.yaml is not read then"],
     ]
     optFlags: ClassVar = [["json", None, "JSON for programs"]]
-
-    def parseOptions(self, options: "list[str] | None" = None) -> None:
-        """Parse; options may follow names."""
-        super().parseOptions(self._options_first(list(options or [])))
-
-    def _options_first(self, options: list[str]) -> list[str]:
-        if "--_shell-completion" in options:
-            return options
-        try:
-            found, names = getopt.gnu_getopt(options, self.shortOpt, self.longOpt)
-        except getopt.error:
-            return options  # the parser says what is wrong with them
-        return [f"{name}={value}" if value and name[1] == "-" else f"{name}{value}" for name, value in found] + [
-            "--",
-            *names,
-        ]
 
     def configuration(self) -> Config:
         """
@@ -81,6 +89,15 @@ class Asking(Words):
             return load(Path(self["config"]).absolute())
         except ConfigError as mistakes:
             raise BadConfiguration(str(mistakes)) from mistakes
+
+    def client(self, reactor: Any) -> ManagerClient:
+        """
+        The manager.
+
+        :raises BadConfiguration: as :meth:`socket_path`.
+        :raises NoManager: when the folder of its socket is not there.
+        """
+        return ManagerClient(reactor, self.socket_path())
 
     def socket_path(self) -> Path:
         """

@@ -106,9 +106,8 @@ class OperationsOptions(Asking):
 
 async def restart(reactor: Any, options: RestartOptions, answer: Any) -> int:
     """Restart nodes, by the manager, else without one."""
-    path = options.socket_path()
     try:
-        return await _order(ManagerClient(reactor, path), "restart", options, answer)
+        return await _order(options.client(reactor), "restart", options, answer)
     except NoManager as reason:
         if options["socket"]:
             raise
@@ -118,12 +117,12 @@ async def restart(reactor: Any, options: RestartOptions, answer: Any) -> int:
 
 async def reinstall(reactor: Any, options: ReinstallOptions, answer: Any) -> int:
     """Reinstall nodes."""
-    return await _order(ManagerClient(reactor, options.socket_path()), "reinstall", options, answer)
+    return await _order(options.client(reactor), "reinstall", options, answer)
 
 
 async def power(reactor: Any, options: PowerOptions, answer: Any) -> int:
     """Switch power on or off."""
-    return await _order(ManagerClient(reactor, options.socket_path()), options["action"], options, answer)
+    return await _order(options.client(reactor), options["action"], options, answer)
 
 
 def body_of(action: str, options: Ordering) -> JSON:
@@ -208,7 +207,7 @@ async def _watch(client: ManagerClient, identity: str, view: "Lines | Table | Do
 
 async def cancel(reactor: Any, options: CancelOptions, answer: Any) -> int:
     """Cancel an operation."""
-    client = ManagerClient(reactor, options.socket_path())
+    client = options.client(reactor)
     operation = await client.post(f"/api/v1/operations/{options['id']}/cancel")
     if options["json"]:
         show_json(answer, operation)
@@ -223,7 +222,7 @@ async def cancel(reactor: Any, options: CancelOptions, answer: Any) -> int:
 
 async def operations(reactor: Any, options: OperationsOptions, answer: Any) -> int:
     """List operations, or show one."""
-    client = ManagerClient(reactor, options.socket_path())
+    client = options.client(reactor)
     if options["id"]:
         return _show_one(await client.get(f"/api/v1/operations/{options['id']}"), reactor, options, answer)
     found = (await client.get("/api/v1/operations"))["operations"]

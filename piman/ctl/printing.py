@@ -39,16 +39,24 @@ def coloured(word: str) -> Text:
     return Text(word, style=COLOURS.get(word, ""))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> Table:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    width: int | None = None,
+    least: Sequence[int] = (),
+) -> Table:
     """
     A table without lines; the last column takes what room is left, and wraps.
 
     :param width: of the terminal; None: a pipe.
+    :param least: widths of the first columns, so that they do not jump when rows change.
     """
     made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, name in enumerate(header):
         is_last = place == len(header) - 1
-        made.add_column(name, no_wrap=not is_last or width is None, overflow="fold")
+        least_width = least[place] if place < len(least) else None
+        made.add_column(name, no_wrap=not is_last or width is None, overflow="fold", min_width=least_width)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(harmless(cell)) for cell in row))
     return made

@@ -18,6 +18,7 @@ from piman.ctl.printing import coloured, console_for, harmless, place, show_json
 
 ORDER = ("failed", "following", "switching on", "off", "switching off", "waiting", "cancelled", "done")
 """When not all fit: who needs a look comes first."""
+STEP_WIDTH, PHASE_WIDTH, SECONDS_WIDTH = 13, 10, 7
 RESERVED_LINES = 5
 """Of a terminal: head, title, what is left out, and two for the shell's prompt."""
 
@@ -205,11 +206,12 @@ class Table:
         rows = [self._row(report, width) for report in shown]
         parts: list[RenderableType] = [
             Text(title(self.progress.operation, reports), style="bold", no_wrap=True, overflow="ellipsis"),
-            table(("node", "step", "phase", "seconds", "why"), rows),
+            table(("node", "step", "phase", "seconds", "why"), rows, least=(4, STEP_WIDTH, PHASE_WIDTH, SECONDS_WIDTH)),
         ]
         if len(shown) < len(reports):
             rest = title(self.progress.operation, reports[len(shown) :]).partition(": ")[2]
-            parts.append(Text(f"and {len(reports) - len(shown)} more: {rest}", style="italic"))
+            left_out = f"and {len(reports) - len(shown)} more: {rest}"
+            parts.append(Text(left_out, style="italic", no_wrap=True, overflow="ellipsis"))
         if self._note:
             parts.append(Text(self._note, style="yellow", no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
@@ -217,7 +219,8 @@ class Table:
     def _row(self, report: JSON, width: int) -> list[Text]:
         name, why = Text(harmless(report["target"]["name"])), Text(harmless(report["reason"]))
         name.truncate(max(8, width // 4), overflow="ellipsis")
-        used = max(4, name.cell_len) + 13 + 10 + 7 + 4 * 2
+        used = max(4, *(len(each["target"]["name"]) for each in self.progress.reports.values()))
+        used = min(used, max(8, width // 4)) + STEP_WIDTH + PHASE_WIDTH + SECONDS_WIDTH + 4 * 2
         why.truncate(max(3, width - used - 1), overflow="ellipsis")
         step, phase = coloured(report["step"]), coloured(report["phase"] or "")
         return [name, step, phase, Text(seconds(report, self._now())), why]

@@ -109,7 +109,7 @@ class MapOptions(Asking):
 
 async def status(reactor: Any, options: StatusOptions, answer: Any) -> int:
     """Where nodes are."""
-    client = ManagerClient(reactor, options.socket_path())
+    client = options.client(reactor)
     if options["names"]:
         return await _names(client, answer)
     if options["nodes"]:
@@ -161,7 +161,7 @@ def _port(node: JSON) -> str:
 
 async def why(reactor: Any, options: WhyOptions, answer: Any) -> int:
     """Why a node is where it is."""
-    client = ManagerClient(reactor, options.socket_path())
+    client = options.client(reactor)
     found = await client.get(f"/api/v1/nodes/{options['node']}/why")
     if options["json"]:
         show_json(answer, found)
@@ -178,7 +178,7 @@ async def why(reactor: Any, options: WhyOptions, answer: Any) -> int:
 
 async def events(reactor: Any, options: EventsOptions, answer: Any) -> int:
     """What happened, and what happens."""
-    client = ManagerClient(reactor, options.socket_path())
+    client = options.client(reactor)
     query = {"node": options["node"]} if options["node"] else {}
     nodes = (await client.get("/api/v1/nodes"))["nodes"]
     names = {node["id"]: node["name"] for node in nodes}
@@ -215,8 +215,8 @@ def _show_event(event: JSON, names: dict[str, str], options: Asking, answer: Any
     if options["json"]:
         print(json.dumps(event), file=answer)
         return
-    about = names.get(event["node"], event["node"] or "piman")
-    print(f"{clock(event['time'])}  {harmless(about)} {harmless(event['text'])}", file=answer)
+    about = f"{harmless(names.get(event['node'], event['node']))} " if event["node"] else ""
+    print(f"{clock(event['time'])}  {about}{harmless(event['text'])}", file=answer)
 
 
 # Ports
@@ -225,7 +225,7 @@ def _show_event(event: JSON, names: dict[str, str], options: Asking, answer: Any
 async def find_port(reactor: Any, options: FindPortOptions, answer: Any) -> int:
     """Where a board hangs, by the manager, else without one."""
     try:
-        found = await ManagerClient(reactor, options.socket_path()).get(f"/api/v1/ports/{options['board']}")
+        found = await options.client(reactor).get(f"/api/v1/ports/{options['board']}")
     except NoManager as reason:
         if options["socket"]:
             raise
@@ -252,7 +252,7 @@ def _show_whereabouts(found: JSON, answer: Any) -> None:
 
 async def map_ports(reactor: Any, options: MapOptions, answer: Any) -> int:
     """Which board hangs where."""
-    found = await ManagerClient(reactor, options.socket_path()).get("/api/v1/map")
+    found = await options.client(reactor).get("/api/v1/map")
     lines = [row["hosts_line"] for row in found["rows"] if row["hosts_line"]]
     for silent in found["silent"]:
         print(f"piman: not asked: {harmless(silent['reason'])}", file=sys.stderr)
@@ -281,5 +281,5 @@ def _show_map(rows: list[JSON], lines: list[str], answer: Any) -> None:
     kinds = Counter("stranger" if row["hosts_line"] else "node" for row in rows if row["node"])
     print(f"{kinds['node']} nodes, {kinds['stranger']} strangers", file=answer)
     if lines:
-        print("\nTo make the strangers nodes, add these lines to hosts.csv and kill -HUP the manager:\n", file=answer)
+        print("\nLines for hosts.csv that make the strangers nodes (then kill -HUP the manager):\n", file=answer)
         answer.write("".join(f"{line}\n" for line in lines))

@@ -328,7 +328,8 @@ def _refusal(error: BaseException | None, request: IRequest) -> Refusal | None:
         case BadTargets():
             return Refusal(422, "bad-targets", "; ".join(error.problems), "Nothing was changed.")
         case OperationRefused():
-            return Refusal(409, "refused", error.reason, error.hint or "Nothing was changed.")
+            hint = error.hint[:1].upper() + error.hint[1:]
+            return Refusal(409, "refused", error.reason, hint or "Nothing was changed.")
         case StoreFailed():
             reason = f"the manager could not write it down: {error}"
             return Refusal(503, "not-on-disk", reason, "Free space on its disk.")
