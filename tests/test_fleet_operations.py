@@ -2,13 +2,13 @@
 Operations in virtual time: switches and nodes in memory, every step on disk before it is taken.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,6 +140,14 @@ class Rack:
         operation: Operation = result(begun)
         return operation
 
+    def order_slowly(self, action: Action, *words: str) -> Operation:
+        """The same, where beginning takes its time."""
+        plan = result(Deferred.fromCoroutine(self.book.plan(action, words)))
+        begun = Deferred.fromCoroutine(self.book.begin(plan, who="ada", source="test"))
+        self.run(1)
+        operation: Operation = result(begun)
+        return operation
+
     def run(self, seconds: float, step: float = 0.25) -> None:
         """Let time pass."""
         end = self.clock.seconds() + seconds
@@ -186,6 +194,18 @@ class _InRack(SynchronousTestCase):
         return [report.step for report in self.rack.now(operation).reports]
 
 
+class SlowStore(MemoryOperationStore):
+    """A store whose disk takes half a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def save_operation(self, operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
+        """Keep it, and say so later."""
+        return super().save_operation(operation, indexes).addCallback(lambda _: deferLater(self._clock, 0.5))
+
+
 class RestartTests(_InRack):
     """``restart``."""
 
@@ -205,6 +225,21 @@ class RestartTests(_InRack):
         self.assertEqual(kinds[0], events.OperationStarted)
         self.assertEqual(kinds[-1], events.OperationEnded)
         self.assertLess(kinds.index(events.PowerRemoved), kinds.index(events.PowerCycled))
+
+    def test_up_while_the_disk_writes(self) -> None:
+        """A node that is up while its last stage is being written down is seen to be, at once."""
+        self.rack.kill()
+        self.rack.operation_store = SlowStore(self.rack.clock)
+        self.rack.dead[2] = 99
+        self.rack.start()
+        operation = self.rack.order_slowly(Action.RESTART, "pi2")
+        self.rack.run(15)
+        self.assertEqual(self.steps(operation), [Step.FOLLOWING])
+        self.rack._asks(MACS[1])
+        self.rack._is_up(MACS[1])
+        self.rack.run(5)
+        report = self.rack.now(operation).reports[0]
+        self.assertEqual((report.step, report.stages[-1][0]), (Step.DONE, Phase.UP))
 
     def test_dark_long_enough(self) -> None:
         """Between off and on lie the seconds of the policy, and ports of one switch are given power one by one."""

@@ -379,13 +379,13 @@ class TargetRun:
 
     async def _follow(self) -> Standing:
         while True:
+            await self._note_progress()  # first: from the judgement to the waiting nothing may happen unseen
             over = self._book.intent_over(self._report.intent) if self._report.intent else None
             if over:
                 raise _Failed(f"it was not installed: {over}", "piman-ctl why tells more; order it again when mended.")
             standing = judge(
                 self._report, self._status(), self._book.clock.seconds(), action=self._action, installed=over == ""
             )
-            await self._note_progress()
             if standing.outcome is not Outcome.ON_ITS_WAY:
                 return standing
             mac = self._report.target.mac
@@ -393,12 +393,12 @@ class TargetRun:
             await self._book.until(mac, standing.again_at)
 
     async def _note_progress(self) -> None:
-        status, found = self._status(), self._stages()
         busy = INSTALLING if self._action is Action.REINSTALL else BUSY
+        while (found := self._stages()) != self._report.stages:
+            await self._note(stages=found)
+        status = self._status()
         if status.phase not in busy and restarted(self._report, status):
             self._through()
-        if found != self._report.stages:
-            await self._note(stages=found)
 
     def _status(self) -> NodeStatus:
         mac = self._report.target.mac
