@@ -3,7 +3,7 @@
 The map: every service of the manager, in order.
 
 :func:`makeService` reads the configuration, :class:`Manager` builds the parts that all services share, and
-:func:`services` lists them.  This is the only module that unpacks :class:`piman.config.Config`.
+:func:`services` lists them.  With :mod:`piman.power` the only module that unpacks :class:`piman.config.Config`.
 """
 
 from piman.reactor import WrongReactor, install

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
 from piman.host.unix_socket import SocketAddress
 from piman.ordered import StartupError
@@ -79,6 +79,14 @@ def make_way(path: Path) -> None:
     raise StartupError(f"another manager answers at {path}: stop it, or name another control.socket")
 
 
+class ControlRequest(Request):
+    """A request that need not say which host it means: there is one."""
+
+    def getRequestHostname(self) -> bytes:
+        """The Host header, else a name; Twisted's would ask the socket for the address that it does not have."""
+        return super().getRequestHostname() if self.getHeader(b"host") else b"piman"
+
+
 class ControlSocket(Service):
     """
     The API on a UNIX socket; it opens in ``startService``, so the socket belongs to the final user.
@@ -92,7 +100,7 @@ class ControlSocket(Service):
         self._end = end
         self._port: IListeningPort | None = None
         self._address: SocketAddress | None = None
-        self._site = Site(resource, timeout=IDLE_SECONDS)
+        self._site = Site(resource, requestFactory=ControlRequest, timeout=IDLE_SECONDS)
         self._site.noisy = False
         self._site.log = lambda request: None  # type: ignore[method-assign]
 

@@ -14,7 +14,7 @@ piman = ServiceMaker(
 piman_ctl = ServiceMaker(
     "piman-ctl",
     "piman.control",
-    "The operator's hand: simulate a rack, check the configuration.",
+    "The operator's hand: restart, reinstall, status, why, events, map, check, simulate.",
     "piman-ctl",
 )
 
