@@ -105,6 +105,14 @@ class EventTests(InWords):
         )
         self.assertRegex(lines[0], r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
 
+    def test_of_nobody(self) -> None:
+        """Events of no node name nobody; those of a port whose board is not known say so."""
+        self.half.log.emit(happened.ManagerStarted(version="2.0"))
+        self.half.log.emit(happened.PowerRemoved(port="172.30.4.254 port 7", operation="1"))
+        _, out = self.run_word(events, EventsOptions())
+        told = [line[21:] for line in out.splitlines()]
+        self.assertEqual(told, ["piman 2.0 started", "an unknown board is without power (172.30.4.254 port 7)"])
+
     def test_of_a_node(self) -> None:
         """Those of one node."""
         for mac in (PI2, PI3):

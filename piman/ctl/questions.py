@@ -215,7 +215,8 @@ def _show_event(event: JSON, names: dict[str, str], options: Asking, answer: Any
     if options["json"]:
         print(json.dumps(event), file=answer)
         return
-    about = f"{harmless(names.get(event['node'], event['node']))} " if event["node"] else ""
+    about = names.get(event["node"], event["node"]) or ("an unknown board" if "port" in event["fields"] else "")
+    about = f"{harmless(about)} " if about else ""
     print(f"{clock(event['time'])}  {about}{harmless(event['text'])}", file=answer)
 
 
