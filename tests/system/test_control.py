@@ -292,7 +292,8 @@ class SocketTests(_InFolder):
             raise SkipTest("another user is needed, and only root can be one")
         self.manager.start()
         program = (
-            "import os, sys; import piman.control as control; from twisted.internet import reactor; "
+            "import os, piman.control as control; from twisted.internet import reactor; "
+            "''.encode('idna'), ''.encode('utf-8-sig'); "  # Python itself may lie where only root can read
             f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY}); control.console()"
         )
         command = [sys.executable, "-c", program, "restart", "pi2"]
