@@ -37,7 +37,7 @@ from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
 from piman.ctl.options import BadConfiguration
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
-from piman.words import EXIT_UNREAD, Answer, Words, expecting
+from piman.words import EXIT_UNREAD, EXIT_USAGE, Answer, Words, expecting
 
 EXIT_DONE, EXIT_FAILED, EXIT_NO_MANAGER, EXIT_INTERRUPTED = 0, 1, 3, 130
 

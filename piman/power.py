@@ -5,81 +5,40 @@ The power switches of a configuration, and what the operator's words can name in
 For whoever operates switches: the manager, and ``piman-ctl`` when there is none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
-import attrs
-from twisted.plugin import getPlugins
-
-import piman.plugins
-from piman.config import Config, Switch
-from piman.fleet.interfaces import BadSettings, IPowerSwitch, IPowerSwitchKind, PowerContext
+from piman.config import Config
+from piman.config import load as load_config
 from piman.fleet.model import MACAddress
-from piman.fleet.no_switch import NoSwitch
 from piman.fleet.operations import OperationSettings
 from piman.fleet.power import PowerPolicy
 from piman.fleet.targets import Atlas, Place
 from piman.host.neighbours import mac_of
-
-Kinds = Mapping[str, IPowerSwitchKind]
-
-
-@attrs.frozen
-class PowerSwitches:
-    """The power switches of a configuration."""
-
-    by_address: Mapping[IPv4Address, IPowerSwitch]
-    closers: tuple[Callable[[], object], ...] = ()
-
-    def close(self) -> None:
-        """Let go of what they share; what is under way fails."""
-        for close in self.closers:
-            close()
+from piman.plugins import power_kinds
+from piman.settings.power import Kinds, PowerSwitches, make_power_switches
 
 
-def power_kinds() -> Kinds:
-    """The kinds of power switches that are installed, by name."""
-    return {kind.name: kind for kind in getPlugins(IPowerSwitchKind, piman.plugins)}
+def load(path: Path, *, previous: Config | None = None) -> Config:
+    """
+    Read ``piman.yaml``; settings of power switches are checked by their kinds.
+
+    :param previous: the configuration in force.
+    :raises ConfigError: with every mistake of the file.
+    """
+    return load_config(path, previous=previous, power_kinds=power_kinds())
 
 
 def power_switches(reactor: Any, config: Config, kinds: Kinds | None = None) -> PowerSwitches:
     """
     The switches of a configuration, each of the kind that it names.  Sends nothing yet.
 
-    One that cannot be made says why whenever it is asked, and costs the others nothing.
-
     :param kinds: those that there are; None: the installed ones.
+    :raises BadSettings: when a kind is missing or finds mistakes: :func:`load` tells them before.
     """
-    known = power_kinds() if kinds is None else kinds
-    shared: dict[str, Any] = {}
-    made = {switch.address: _power_switch(reactor, switch, config, known, shared) for switch in config.switches}
-    return PowerSwitches(made, tuple(each.close for each in shared.values() if each is not None))
-
-
-def _power_switch(reactor: Any, switch: Switch, config: Config, kinds: Kinds, shared: dict[str, Any]) -> IPowerSwitch:
-    name = switch.power["kind"]
-    if name not in kinds:
-        known = ", ".join(sorted(kinds)) or "none"
-        remedy = f"Install its plugin, or name another kind under power in piman.yaml (installed: {known})."
-        return NoSwitch(f"switch {switch.label}: no kind of power switch {name!r} is installed", remedy)
-    kind = kinds[name]
-    try:
-        settings = kind.parse({key: value for key, value in switch.power.items() if key != "kind"})
-    except BadSettings as reason:
-        return NoSwitch(f"switch {switch.label}: its settings for {name} have mistakes: {reason}", "Mend piman.yaml.")
-    if name not in shared:
-        shared[name] = kind.share(reactor)
-    context = PowerContext(
-        reactor=reactor,
-        address=switch.address,
-        label=switch.label,
-        access=switch.snmp,
-        group=switch.group,
-        vlan=config.private_number,
-        shared=shared[name],
-    )
-    return kind.make(settings, context)
+    return make_power_switches(reactor, config.switches, power_kinds() if kinds is None else kinds)
 
 
 def atlas_of(config: Config, addresses: Mapping[IPv4Address, MACAddress]) -> Atlas:

@@ -30,7 +30,7 @@ from piman.boot.files import BootFiles
 from piman.boot.image_http import ImageHTTPSettings, image_http_service
 from piman.boot.image_tcp import ImageSettings, image_service
 from piman.boot.images import ImageLibrary, in_thread
-from piman.config import Config, ConfigError, differences, load
+from piman.config import Config, ConfigError, differences
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.eventlog import EventLog
@@ -54,7 +54,7 @@ from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
-from piman.power import atlas_of, operation_settings, power_policy, power_switches
+from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.api import API
 from piman.web.control_socket import ControlSocket, caller_of

@@ -19,7 +19,7 @@ from piman.ctl.direct import find_port_directly, restart_directly
 from piman.ctl.orders import RestartOptions
 from piman.fleet.interfaces import PowerUnreachable
 from piman.fleet.model import MACAddress
-from piman.power import PowerSwitches
+from piman.settings.power import PowerSwitches
 from piman.testing.power import MemoryPowerSwitch
 from tests.ctl_support import Output
 

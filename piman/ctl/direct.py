@@ -28,7 +28,8 @@ from piman.fleet.orders import Action, Operation, Step
 from piman.fleet.power import PowerDesk
 from piman.fleet.targets import Atlas, BadTargets
 from piman.fleet.whereabouts import find, survey
-from piman.power import PowerSwitches, atlas_of, operation_settings, power_policy, power_switches
+from piman.power import atlas_of, operation_settings, power_policy, power_switches
+from piman.settings.power import PowerSwitches
 from piman.web import shapes
 
 DONE, FAILED = 0, 1

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
-from piman.config import Config, ConfigError, load
+from piman.config import Config, ConfigError
 from piman.ctl.client import ManagerClient
+from piman.power import load
 from piman.words import Words, expecting
 
 ONE_LINE_OF_FORM = (
