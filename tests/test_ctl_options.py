@@ -12,6 +12,7 @@ from piman.control import Options
 from piman.ctl.options import Asking, BadConfiguration
 from piman.ctl.orders import PowerOptions, ReinstallOptions, RestartOptions, body_of
 
+HELP = ("help", "version", "names")
 CONFIGURATION = "server_address: 172.30.4.1\nsubnet_mask: 24\ninterface: lo\nswitches: []\n"
 
 
@@ -79,6 +80,19 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(ended.code, 2)
             self.assertIn(expected, errors.getvalue())
             self.assertEqual(errors.getvalue().count("\n"), 1)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/reference/piman-ctl.md"""
+
+    def test_words_and_options(self) -> None:
+        """It names every word, and every option of the words that speak with a manager."""
+        page = (Path(__file__).resolve().parent.parent / "docs/reference/piman-ctl.md").read_text("utf-8")
+        for name, _, parser, _ in Options.subCommands:
+            self.assertIn(f"| `{name}", page)
+            if issubclass(parser, Asking):
+                for option in parser().longOpt:
+                    self.assertTrue(option in HELP or f"--{option.rstrip('=')}" in page, (name, option))
 
 
 class SocketTests(SynchronousTestCase):

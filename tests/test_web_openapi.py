@@ -4,6 +4,7 @@ Tests for :mod:`piman.web.openapi`: the document is about the routes that there 
 
 import json
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as some
@@ -18,6 +19,7 @@ from piman.web.openapi import PATHS, SCHEMAS, document
 from tests.fleet_support import any_event, instances
 from tests.web_support import InHalf, mistakes
 
+ROOT = Path(__file__).resolve().parent.parent
 METHODS = {"GET", "POST", "PUT", "DELETE", "PATCH"}
 A_NUMBER = some.integers(min_value=0, max_value=2**53)
 
@@ -53,6 +55,19 @@ class DocumentTests(InHalf):
         """Each operation has an id of its own: generated clients name their methods after it."""
         names = [method["operationId"] for methods in PATHS.values() for method in methods.values()]
         self.assertEqual(len(names), len(set(names)))
+
+    def test_page(self) -> None:
+        """docs/reference/api.md names every path, and every code of an error."""
+        page = (ROOT / "docs/reference/api.md").read_text("utf-8")
+        named = (
+            page.replace("NAME", "{name}").replace("MAC`", "{name}`").replace(".../ID", "/api/v1/operations/{identity}")
+        )
+        named = named.replace("/ID/", "/{identity}/")
+        self.assertEqual([path for path in PATHS if f"{path}`" not in named and f"{path}?" not in named], [])
+        sources = "".join(path.read_text("utf-8") for path in (ROOT / "piman/web").glob("*.py"))
+        codes = set(re.findall(r'Refusal\(\s*\d+,\s*"([a-z-]+)"', sources))
+        self.assertGreater(len(codes), 10)
+        self.assertEqual([code for code in codes if f"`{code}`" not in page], [])
 
     def test_served(self) -> None:
         """It is served as it is."""
