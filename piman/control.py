@@ -16,7 +16,7 @@ except WrongReactor as reason:
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shutil import get_terminal_size
@@ -25,16 +25,19 @@ from typing import Any, ClassVar, TextIO, cast
 from rich.console import Console
 from twisted.application.service import IService
 from twisted.internet import task
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from piman.checking.report import UNBROKEN
 from piman.checking.whole import check
+from piman.config import Config
 from piman.ctl import completion, orders, questions
 from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
 from piman.ctl.options import BadConfiguration
+from piman.fleet.interfaces import IPowerSwitch
+from piman.power import load, power_switches
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
 from piman.words import EXIT_UNREAD, EXIT_USAGE, Answer, Words, expecting
@@ -229,13 +232,28 @@ def _simulate(reactor: IReactorCore, options: SimulateOptions, answer: Answer) -
 
 
 def _check(reactor: IReactorCore, options: CheckOptions, answer: Answer) -> "Deferred[int]":
-    return check(
+    closers: list[Callable[[], None]] = []
+
+    def switches(config: Config) -> Mapping[str, IPowerSwitch]:
+        made = power_switches(reactor, config)
+        closers.append(made.close)
+        return {switch.label: made.by_address[switch.address] for switch in config.switches}
+
+    def close(status: Any) -> Any:
+        for each in closers:
+            each()
+        return status
+
+    checked = check(
         reactor,
         Path(options["config"]),
         as_json_text=bool(options["json"]),
+        read=load,
+        switches=switches,
         output=cast(TextIO, answer),
         width=get_terminal_size().columns if answer.isatty() else UNBROKEN,
     )
+    return checked.addBoth(close)
 
 
 def _complete(reactor: IReactorCore, options: completion.CompletionOptions, answer: Answer) -> "Deferred[int]":

@@ -253,6 +253,7 @@ def check(
     path: Path,
     *,
     as_json_text: bool = False,
+    read: Callable[[Path], Config] = load,
     switches: PowerSwitches = no_switches,
     output: TextIO | None = None,
     width: int = 80,
@@ -263,12 +264,14 @@ def check(
     2 the configuration has mistakes.
 
     :param reactor: provides time, threads, processes and readers.
+    :param read: reads ``piman.yaml``.
+    :param switches: the power switches of a configuration, by what people call them.
     :param output: where the report goes; standard output unless given.
     :param width: columns of the terminal.
     """
     out = output or sys.stdout
     try:
-        config = load(path)
+        config = read(path)
     except ConfigError as mistakes:
         return succeed(_say_mistakes(mistakes, path, as_json_text, out))
     used = looks or Looks(reactor=reactor, run=in_own_thread(reactor), switches=switches)
