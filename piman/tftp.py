@@ -255,6 +255,8 @@ class TFTPServer:
 class RequestProtocol(DatagramProtocol):
     """The well-known port."""
 
+    noisy = False
+
     def __init__(self, server: TFTPServer) -> None:
         self._server = server
 
@@ -265,6 +267,8 @@ class RequestProtocol(DatagramProtocol):
 
 class DataProtocol(DatagramProtocol):
     """A data socket."""
+
+    noisy = False
 
     send: Callable[[bytes, Address], None]
     """The transport's own ``write``: a call between would be a call for each block."""

@@ -21,7 +21,7 @@ from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 
 from piman.fleet.events import NodeRecovered, NodeSilent, NodeUp
 from piman.fleet.interfaces import IEventSink, INodeDirectory
@@ -66,9 +66,25 @@ class HTTPGetter(Protocol):
 Listener = Callable[[MACAddress, Reading], None]
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    """
+    A factory that does not log that it starts and stops: that is twice a node a sweep.
+
+    It is private to Twisted, and the seam to it, ``HTTPConnectionPool._factory``, too; there is no public one.
+    """
+
+    noisy = False
+
+
+class _QuietPool(HTTPConnectionPool):
+    """Quiet connections, of this pool alone."""
+
+    _factory = _QuietFactory
+
+
 def web_client(reactor: Any, settings: PollerSettings) -> HTTPGetter:
     """A client that keeps no connections: thousands of nodes are asked twice a minute, not twice a second."""
-    pool = HTTPConnectionPool(reactor, persistent=False)
+    pool = _QuietPool(reactor, persistent=False)
     client: Any = HTTPClient(Agent(reactor, connectTimeout=settings.timeout_seconds, pool=pool))
     return cast(HTTPGetter, client)
 

@@ -56,12 +56,12 @@ class Agents(Resource):
 class QuietSite(Site):
     """A site that writes no line for each request."""
 
+    noisy = False
+
     def log(self, request: Any) -> None:
         """Nothing."""
 
 
 def agents_site(clock: IReactorTime, is_up: IsUp, random: Random) -> Site:
     """What listens on 0.0.0.0."""
-    site = QuietSite(Agents(clock, is_up, random), reactor=clock)
-    site.noisy = False
-    return site
+    return QuietSite(Agents(clock, is_up, random), reactor=clock)
