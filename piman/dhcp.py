@@ -202,7 +202,7 @@ class DHCPProtocol(DatagramProtocol):
     def _refuse(self, request: _Request, answer: Answer, address: IPv4Address) -> None:
         self._leases.refuse(request.client.mac, address)
         self._send(request, self._reply(request, answer))
-        self._events.refused(request.client.mac, address, answer.text)
+        self._events.refused(request.client, address, answer.text)
 
     def _acknowledge(self, request: _Request, answer: Answer, lease: Lease) -> None:
         self._send(request, self._reply(request, answer))
@@ -218,13 +218,13 @@ class DHCPProtocol(DatagramProtocol):
         self,
         request: _Request,
         end: Callable[[MACAddress, IPv4Address], bool],
-        tell: Callable[[MACAddress, IPv4Address], None],
+        tell: Callable[[Client, IPv4Address], None],
     ) -> Reason:
         mac, address = request.client.mac, named_address(request.message)
         if chosen_server(request.message) != self.settings.server_address:
             return Reason.OTHER_SERVER
         if address is not None and end(mac, address):
-            tell(mac, address)
+            tell(request.client, address)
             self._writer.save_changes()
         return Reason.NOTHING_TO_SAY
 
@@ -265,6 +265,11 @@ class DHCPProtocol(DatagramProtocol):
     def stopProtocol(self) -> None:
         """Nothing is sent any more."""
         self._sender.cancel_all()
+        self._events.settle(is_over=True)
+
+    def settle(self) -> None:
+        """Tell how many events were too many to be told one by one."""
+        self._events.settle()
 
     def _debug(self, key: object, text: str, **fields: object) -> None:
         """A line for the maintainer, once a second of each kind: a flood must not cost more than its packets."""
@@ -357,6 +362,7 @@ class DHCPService(Service):
         try:
             self._writer.save_changes()
             self._prober.look()
+            self.protocol.settle()
         except Exception:
             self._log.failure("the housekeeping of the leases failed")
 

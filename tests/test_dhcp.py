@@ -2,7 +2,8 @@
 The DHCP server: what is decided, what is said, where to, and when.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from piman.addressing.decisions import (
     Answer,
@@ -25,15 +27,19 @@ from piman.addressing.decisions import (
     respond,
     screen,
 )
+from piman.addressing.events import DHCPEvents
+from piman.addressing.repetitions import Repetitions
 from piman.addressing.replies import Broadcast, LinkLayer, Replies, Unicast, destination, endpoint
 from piman.addressing.sender import DHCPSender
 from piman.dhcp import HOUSEKEEPING_SECONDS, DHCPProtocol, DHCPService, dhcp_service
 from piman.fleet import events
+from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event
-from piman.fleet.interfaces import StoreFailed
+from piman.fleet.interfaces import IEventSink, StoreFailed
 from piman.fleet.lease_writer import LeaseWriter
 from piman.fleet.leases import Claim, LeaseTable, Standing
 from piman.fleet.model import Lease, LeaseState, MACAddress, Node, Stage
+from piman.fleet.nodes import NodeRegistry
 from piman.fleet.pool import Pool
 from piman.testing.fakes import CapturedEvents, MemoryDirectory, MemoryLeaseStore
 from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
@@ -576,9 +582,9 @@ class ServerCase(SynchronousTestCase):
         self.assertEqual(self.protocol.silences[reason], before + 1)
 
     def told(self) -> list[Event]:
-        """The events since this was last called."""
+        """The events since this was last called, without those that are not stored because they repeat."""
         found, self.events.events = self.events.events, []
-        return found
+        return [event for event in found if not isinstance(event, events.EventRepeated)]
 
 
 class BootTests(ServerCase):
@@ -852,6 +858,108 @@ class RequestTests(ServerCase):
         self.assertEqual(self.transport.written[-1][1], (str(ip(60)), 68))
         self.assertEqual((self.store.leases, self.told()), ({}, []))
         self.ignored(message(MessageType.INFORM), Reason.NO_ADDRESS_NAMED)
+
+
+class RepetitionTests(ServerCase):
+    """Floods of a known board: few lines, a right status, a count."""
+
+    def begin(self, link: FakeLink | None = None, **changes: Any) -> None:
+        """A server whose events a registry folds."""
+        super().begin(link, **changes)
+        self.registry = NodeRegistry(NODES)
+        log = EventLog(self.reactor, [self.registry])
+        keep = self.events.emit
+
+        def emit(event: Event) -> None:
+            keep(event)
+            log.emit(event)
+
+        self.protocol._events = DHCPEvents(self.reactor, StubSink(emit), self.settings)
+
+    def stored(self) -> Counter[str]:
+        """How many events of each class would be rows and lines, since this was last called."""
+        found, self.events.events = self.events.events, []
+        return Counter(type(event).__name__ for event in found if event.durable)
+
+    def counted(self) -> dict[str, int]:
+        """What the minute that ends now is said to have had besides."""
+        self.reactor.advance(60)
+        self.protocol.settle()
+        found = self.events.of(events.RepeatsCounted)
+        self.events.events = []
+        self.assertEqual({event.mac for event in found}, {PI})
+        return {event.what: event.count for event in found}  # type: ignore[attr-defined]
+
+    def test_wrong_requests(self) -> None:
+        """Wrong REQUESTs, each for another address, are all refused and ten of them stored."""
+        for last in range(20, 220):
+            self.assertIs(self.ask(rebooting(ip(last))).message_type, MessageType.NAK)
+        self.assertEqual(self.stored(), {"AddressRefused": 10})
+        self.assertEqual(self.counted(), {"AddressRefused": 190})
+        self.ask(rebooting(ip(20)))
+        self.assertEqual(self.stored(), {"AddressRefused": 1})
+
+    def test_released_and_requested(self) -> None:
+        """After each datagram of a flood of REQUEST and RELEASE the status has the address that the lease says."""
+        for _ in range(50):
+            self.ask(selecting(ip(13)))
+            self.assertEqual(self.registry.status(PI).address, ip(13))
+            self.send(message(MessageType.RELEASE, PI, {Option.SERVER_IDENTIFIER: SERVER}, ciaddr=ip(13)))
+            self.assertIs(self.registry.status(PI).address, None)
+        self.assertEqual(self.stored(), {"AddressLeased": 10, "AddressReleased": 10})
+        self.assertEqual(self.counted(), {"AddressLeased": 40, "AddressReleased": 40})
+
+    def test_offered_and_declined(self) -> None:
+        """A flood of DISCOVER and DECLINE is ten events of each."""
+        options = {Option.REQUESTED_ADDRESS: ip(13), Option.SERVER_IDENTIFIER: SERVER}
+        for _ in range(50):
+            self.ask(message(MessageType.DISCOVER))
+            self.send(message(MessageType.DECLINE, PI, options))
+        self.assertEqual(self.stored(), {"AddressOffered": 10, "AddressDeclined": 10})
+        self.assertEqual(self.counted(), {"AddressOffered": 40, "AddressDeclined": 40})
+
+    def test_varied_servers(self) -> None:
+        """A board that names another server each time is one event a minute, and has no address of ours."""
+        for last in range(20, 220):
+            self.ask(selecting(ip(13)))
+            self.ignored(selecting(ip(13), server=ip(last)), Reason.OTHER_SERVER)
+        self.assertIs(self.registry.status(PI).address, None)
+        self.assertEqual(self.stored(), {"OtherServerChosen": 1, "AddressLeased": 10})
+        self.assertEqual(self.counted(), {"OtherServerChosen": 199, "AddressLeased": 190})
+
+    def test_stop(self) -> None:
+        """What was not stored is counted at the stop."""
+        for _ in range(12):
+            self.ask(rebooting(ip(20)))
+        self.told()
+        self.protocol.stopProtocol()
+        self.assertEqual(self.told(), [events.RepeatsCounted(mac=PI, what="AddressRefused", count=2)])
+
+    def test_too_many_boards(self) -> None:
+        """Boards for which there is no room are counted together, and take no room of others later."""
+        sink = CapturedEvents()
+        repetitions = Repetitions(self.reactor, sink, 60, capacity=2)
+        for number in range(5):
+            repetitions.tell(events.BootOrdered(mac=MACAddress(bytes((0, 0, 0, 0, 0, number)))), 1)
+        self.assertEqual(len(sink.of(events.BootOrdered)), 2)
+        repetitions.settle()
+        self.assertEqual(sink.of(events.RepeatsCounted), [events.RepeatsCounted(what="", count=3)])
+        self.reactor.advance(60)
+        repetitions.tell(events.BootOrdered(mac=PI), 1)
+        self.assertEqual(len(sink.of(events.BootOrdered)), 3)
+        self.assertEqual(len(sink.of(events.RepeatsCounted)), 1)
+
+
+@implementer(IEventSink)
+class StubSink:
+    """Hands events to a function."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._hand = emit
+
+    def emit(self, event: Event) -> None:
+        """Hand it on."""
+        self._hand(event)
 
 
 class StrangerTests(ServerCase):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.eventlog import EventLog
-from piman.fleet.events import AddressLeased, Event, LeaseRenewed, NodeUp, Recorded
+from piman.fleet.events import AddressLeased, Event, EventRepeated, LeaseRenewed, NodeUp, Recorded
 from piman.fleet.model import MACAddress, Node, Phase, Stage
 from piman.fleet.nodes import NodeRegistry
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC
@@ -66,6 +66,12 @@ class ArrivalTests(SynchronousTestCase):
         self.renew()
         self.renew()
         self.assertEqual((self.phase, self.evidence()), (Phase.UP, ["address"]))
+
+    def test_repeated(self) -> None:
+        """A lease that is too frequent to be stored shows that the node is up, which is not stored then either."""
+        leased = AddressLeased(mac=MAC, address=ADDRESS, stage=Stage.OS, expires=600.0)
+        self.log.emit(EventRepeated(mac=MAC, event=leased))
+        self.assertEqual((self.phase, self.evidence()), (Phase.UP, []))
 
     def test_other_stages(self) -> None:
         """Firmware, kernel and initramfs asking for an address are no systems that run."""

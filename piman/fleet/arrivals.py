@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from zope.interface import implementer
 
-from piman.fleet.events import AddressLeased, LeaseRenewed, NodeUp, Recorded
+from piman.fleet.events import AddressLeased, EventRepeated, LeaseRenewed, NodeUp, Recorded
 from piman.fleet.interfaces import IEventObserver, IEventSink, INodeDirectory
 from piman.fleet.model import MACAddress, Phase, Stage
 
@@ -36,11 +36,15 @@ class Arrivals:
 
     def observe(self, recorded: Recorded) -> None:
         """Look whether the event shows a node that is up."""
-        event = recorded.event
+        event, is_repeated = recorded.event, False
+        if isinstance(event, EventRepeated):
+            event, is_repeated = event.event, True
         if isinstance(event, AddressLeased | LeaseRenewed) and event.stage is Stage.OS and event.mac is not None:
-            self._arrived(event.mac)
+            self._arrived(event.mac, is_repeated)
 
-    def _arrived(self, mac: MACAddress) -> None:
+    def _arrived(self, mac: MACAddress, is_repeated: bool) -> None:
+        """What comes of an event that is too frequent to be stored is not stored either."""
         is_known = self._nodes.node(mac) is not None
         if is_known and self._nodes.status(mac).phase is not Phase.UP and not self._has_agent(mac):
-            self._events.emit(NodeUp(mac=mac, evidence="address"))
+            up = NodeUp(mac=mac, evidence="address")
+            self._events.emit(EventRepeated(mac=mac, event=up) if is_repeated else up)

@@ -230,6 +230,25 @@ class OtherServerChosen(Event):
     server: IPv4Address
 
 
+# What happens too often
+
+
+@attrs.frozen(kw_only=True)
+class EventRepeated(Event):
+    """The same as ``event``, which has happened to this board too often lately to be stored again."""
+
+    durable: ClassVar[bool] = False
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class RepeatsCounted(Event):
+    """So many more events of class ``what`` of this board were not stored; without both: of boards too many."""
+
+    what: str
+    count: int
+
+
 # TFTP
 
 

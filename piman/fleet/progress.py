@@ -167,6 +167,20 @@ def _went_elsewhere(status: NodeStatus, event: events.OtherServerChosen, time: f
     return attrs.evolve(_spoke(status, event, time), address=None)
 
 
+# What happens too often
+
+
+def _repeated(status: NodeStatus, event: events.EventRepeated, time: float) -> NodeStatus:
+    """What is not stored changes the status all the same."""
+    fold = FOLDS.get(type(event.event))
+    return status if fold is None else fold(status, event.event, time)
+
+
+def _counted(status: NodeStatus, event: events.RepeatsCounted, time: float) -> NodeStatus:
+    """It comes late: what was told since then is newer."""
+    return status
+
+
 # TFTP, hello, images
 
 
@@ -234,6 +248,8 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.PoolExhausted: _spoke,
     events.AddressOccupied: None,
     events.OtherServerChosen: _went_elsewhere,
+    events.EventRepeated: _repeated,
+    events.RepeatsCounted: _counted,
     events.LoadingStarted: _loading,
     events.BootFilesServed: _loaded,
     events.TransferAborted: _told,

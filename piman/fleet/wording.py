@@ -88,6 +88,11 @@ def _reloaded(event: events.ConfigurationReloaded) -> str:
     return f"configuration read again: {event.nodes} nodes{warnings}"
 
 
+def _repeats(event: events.RepeatsCounted) -> str:
+    what = f"{event.count} more {shown(event.what)}" if event.what else f"{event.count} events of too many boards"
+    return f"{what} within a minute, which are not told"
+
+
 def _files(event: events.BootFilesServed) -> str:
     again = f", {event.retransmits} blocks sent again" if event.retransmits else ""
     absent = f", not there: {shown(event.missing)}" if event.missing else ""
@@ -134,6 +139,8 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.PoolExhausted: "got no address: the pool {pool} is full",
     events.AddressOccupied: "{address} of the pool is used by {holder}, which has no lease: nobody else gets it",
     events.OtherServerChosen: "took the offer of another DHCP server, {server}",
+    events.EventRepeated: lambda event: describe(event.event),
+    events.RepeatsCounted: _repeats,
     events.LoadingStarted: "loads its boot files, first {name}",
     events.BootFilesServed: _files,
     events.TransferAborted: lambda event: (
