@@ -369,6 +369,44 @@ class DeclineTests(TableCase):
         self.table.bind(B, ip(102), stage=Stage.OS)
         self.assertEqual(self.offered(C), ip(100))
 
+    def test_one_board_declines_everything(self) -> None:
+        """A board that declines whatever it gets keeps the last three away from others, not the pool."""
+        pool = Pool(ip(100), ip(149))
+        self.table.replace_pool(pool)
+        seen = []
+        for _ in range(50):
+            seen.append(self.lease(A))
+            self.assertTrue(self.table.decline(A, seen[-1]))
+        self.assertEqual(len(set(seen)), 50)
+        others = [self.lease(MACAddress(b"\x02\0\0\0\0" + bytes((n,)))) for n in range(47)]
+        self.assertEqual(set(others), set(seen[:47]))
+        self.assertIs(self.offered(B), None)
+        self.clock.advance(3600)
+        self.assertIn(self.offered(B), pool)
+
+    def test_declines_of_others(self) -> None:
+        """What other boards declined stays in quarantine; the count of a board outlives the manager."""
+        self.table.replace_pool(Pool(ip(100), ip(105)))
+        self.table.decline(B, self.lease(B))
+        for _ in range(3):
+            self.table.decline(A, self.lease(A))
+        kept = self.table.take_changes()
+        self.table = LeaseTable(self.clock, nodes=self.nodes, pool=Pool(ip(100), ip(105)))
+        self.table.restore(kept)
+        self.table.decline(A, self.lease(A))
+        self.assertEqual([self.offered(C), self.offered(D)], [ip(105), ip(101)])
+
+    def test_freed_quarantine_is_looked_at(self) -> None:
+        """An address whose quarantine ends because its board declined others is in doubt like any that was declined."""
+        self.table.replace_pool(Pool(ip(100), ip(104)))
+        self.table.expect_probes(doubt_all=False)
+        for _ in range(4):
+            self.table.decline(A, self.lease(A))
+        self.assertEqual([self.lease(B), self.offered(C)], [ip(104), None])
+        self.assertEqual(self.table.to_probe(1), [ip(100)])
+        self.table.silent(ip(100))
+        self.assertEqual(self.offered(C), ip(100))
+
     def test_only_by_the_holder(self) -> None:
         """Nobody declines or releases another board's address, or one that nobody has."""
         self.lease(A)

@@ -42,6 +42,8 @@ class LeaseTerms:
     """An OFFER to anybody else waits so long for its REQUEST."""
     quarantine_seconds: float = 3600.0
     """An address on which somebody else answered is left alone for so long."""
+    declined_by_one: int = 3
+    """So many addresses are left alone because the same board declined them; one more ends the oldest quarantine."""
 
 
 class Standing(Enum):
@@ -213,6 +215,7 @@ class LeaseTable:
             return None
         held = self._hold_of.get(mac)
         mine = [*reversed(self._of_board.get(mac, {})), *([held] if held is not None else [])]
+        mine = [address for address in mine if not self._was_declined(address)]
         mine.sort(key=lambda address: not self._is_live(self._leases.get(address)))
         for address in mine:
             if self._may_have(mac, address):
@@ -221,6 +224,11 @@ class LeaseTable:
             return requested
         found = self.pool.take(self._clock.seconds(), lambda address: self._may_have(mac, address))
         return found or self._unrequested(mac)
+
+    def _was_declined(self, address: IPv4Address) -> bool:
+        """Whether its last board found somebody else there: it has no reason to want it back."""
+        lease = self._leases.get(address)
+        return lease is not None and lease.state is LeaseState.DECLINED and address not in self._holds
 
     def _unrequested(self, mac: MACAddress) -> IPv4Address | None:
         """The oldest offer that nobody has asked for yet."""
@@ -308,7 +316,21 @@ class LeaseTable:
         self._drop_hold_at(address)
         expires = self._clock.seconds() + self.terms.quarantine_seconds
         self._record(Lease(address=address, mac=mac, state=LeaseState.DECLINED, expires=expires))
+        self._limit_declined(mac)
         return True
+
+    def _limit_declined(self, mac: MACAddress) -> None:
+        """
+        One board that declines whatever it gets must not take the pool away from the others.
+
+        RFC 2131, 4.3.3: "The server MUST mark the network address as not available": the newest ones are.
+        """
+        declined = [lease for address in self._of_board[mac] if self._is_declined(lease := self._leases[address])]
+        for lease in declined[: -self.terms.declined_by_one]:
+            self._record(attrs.evolve(lease, expires=self._clock.seconds()))
+
+    def _is_declined(self, lease: Lease) -> bool:
+        return lease.state is LeaseState.DECLINED and lease.expires > self._clock.seconds()
 
     # Probes
 
