@@ -37,6 +37,7 @@ from piman.addressing.decisions import (
     request_state,
     respond,
     screen,
+    wished_address,
 )
 from piman.addressing.events import DHCPEvents
 from piman.addressing.probing import PoolProber, Prober
@@ -164,7 +165,7 @@ class DHCPProtocol(DatagramProtocol):
         is_bootp = message.message_type is None
         if is_bootp and (client.node is None or client.node.address is None):
             return Reason.NO_RESERVATION
-        claim = self._leases.offer(client.mac, named_address(message), restarted=client.stage.is_firmware)
+        claim = self._leases.offer(client.mac, wished_address(message), restarted=client.stage.is_firmware)
         answer = respond(message, client, claim, self.settings)
         if isinstance(answer, Silence):
             self._events.not_offered(client, claim, self._leases.pool)

@@ -271,8 +271,9 @@ class RespondTests(SynchronousTestCase):
         """INFORM: an ACK without an address, in our network only."""
         asked = message(MessageType.INFORM, ciaddr=ip(60))
         self.assertEqual(self.respond(asked), Answer(kind=MessageType.ACK))
-        foreign = message(MessageType.INFORM, ciaddr=IPv4Address("8.8.8.8"))
-        self.assertEqual(self.respond(foreign), Silence(Reason.FOREIGN_ADDRESS))
+        for address in (IPv4Address("8.8.8.8"), ip(255), ip(0), SERVER):
+            foreign = message(MessageType.INFORM, ciaddr=address)
+            self.assertEqual(self.respond(foreign), Silence(Reason.FOREIGN_ADDRESS))
 
     def test_bootp(self) -> None:
         """Plain BOOTP: a reply for a reservation, silence for the pool (RFC 1534)."""
@@ -461,6 +462,30 @@ class DestinationTests(SynchronousTestCase):
         for flags in (0, BROADCAST_FLAG):
             asked = renewing(ip(13), flags=flags)
             self.assertEqual(self.destination(asked, MessageType.ACK), Unicast("172.30.4.13", 68))
+
+    def test_client_with_another_address(self) -> None:
+        """
+        ``ciaddr`` of a DISCOVER means nothing (it is 0 in RFC 2131, table 5), that of BOOTP only when it is the
+        board's: nobody names a third party to whom we send.
+        """
+        for address in (ip(60), IPv4Address("127.88.9.9"), ip(255)):
+            self.assertEqual(
+                self.destination(message(MessageType.DISCOVER, ciaddr=address)), LinkLayer(PI.octets, ip(13))
+            )
+            bootp = message(ciaddr=address)
+            reply = message(op=2, yiaddr=ip(13))
+            self.assertEqual(destination(bootp, reply, 68, True), LinkLayer(PI.octets, ip(13)))
+            self.assertEqual(destination(bootp, reply, 68, False), Broadcast())
+        own = message(MessageType.DISCOVER, ciaddr=ip(13))
+        self.assertEqual(self.destination(own), LinkLayer(PI.octets, ip(13)))
+        bootp = message(ciaddr=ip(13))
+        self.assertEqual(destination(bootp, message(op=2, yiaddr=ip(13)), 68, True), Unicast("172.30.4.13", 68))
+
+    def test_inform(self) -> None:
+        """The ACK to INFORM, which has no ``yiaddr``, goes to ``ciaddr``."""
+        reply = message(MessageType.ACK, op=2)
+        asked = message(MessageType.INFORM, ciaddr=ip(60))
+        self.assertEqual(destination(asked, reply, 68, True), Unicast("172.30.4.60", 68))
 
     def test_refusal(self) -> None:
         """A NAK without relay is broadcast, whatever the client has."""
@@ -1019,6 +1044,18 @@ class WayTests(ServerCase):
         """Answers leave from our own address."""
         self.send(captures.DISCOVER_PI400)
         self.assertEqual(self.transport.sources, [SERVER])
+
+    def test_third_party(self) -> None:
+        """No DISCOVER, BOOTP, REQUEST or INFORM makes us send to an address that only ``ciaddr`` names."""
+        third = IPv4Address("127.88.9.9")
+        for kind in (MessageType.DISCOVER, None, MessageType.REQUEST, MessageType.INFORM):
+            self.send(message(kind, ciaddr=third))
+        self.assertEqual({address for _, address in self.transport.written}, {("255.255.255.255", 68)})
+
+    def test_discover_with_an_address(self) -> None:
+        """``ciaddr`` of a DISCOVER is no wish for an address."""
+        self.begin(unknown_hosts="allow")
+        self.assertEqual(self.ask(message(MessageType.DISCOVER, PC, ciaddr=ip(101))).yiaddr, ip(100))
 
     def test_frame(self) -> None:
         """A board without an address gets a frame from our port to its own, with the flags that it sent."""

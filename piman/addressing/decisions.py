@@ -137,6 +137,12 @@ def named_address(message: Message) -> IPv4Address | None:
     return named
 
 
+def wished_address(message: Message) -> IPv4Address | None:
+    """What a DISCOVER would like: option 50 alone, for its ``ciaddr`` is 0 (RFC 2131, table 5)."""
+    wished: IPv4Address | None = message.option(Option.REQUESTED_ADDRESS)
+    return wished
+
+
 def chosen_server(message: Message) -> IPv4Address | None:
     """The server that the message names."""
     server: IPv4Address | None = message.option(Option.SERVER_IDENTIFIER)
@@ -248,6 +254,6 @@ def _respond_to_inform(message: Message, settings: DHCPSettings) -> Answer | Sil
     """RFC 2131, 4.3.5: no lease, no ``yiaddr``, unicast to ``ciaddr``."""
     if message.ciaddr == _NOWHERE:
         return Silence(Reason.NO_ADDRESS_NAMED)
-    if message.ciaddr not in settings.network:
+    if not is_for_boards(message.ciaddr, settings):
         return Silence(Reason.FOREIGN_ADDRESS)
     return Answer(kind=MessageType.ACK)

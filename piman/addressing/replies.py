@@ -74,11 +74,23 @@ def destination(request: Message, reply: Message, source_port: int, can_frame: b
     # "In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK messages to 0xffffffff."
     if reply.message_type is MessageType.NAK:
         return Broadcast()
-    if request.ciaddr != _NOWHERE:
+    if _is_at_its_address(request, reply):
         return Unicast(str(request.ciaddr), CLIENT_PORT)
     if request.wants_broadcast or not can_frame or reply.yiaddr == _NOWHERE:
         return Broadcast()
     return LinkLayer(request.chaddr, reply.yiaddr)
+
+
+def _is_at_its_address(request: Message, reply: Message) -> bool:
+    """
+    Whether ``ciaddr`` was found to be the client's: nobody makes us send to an address of his choice.
+
+    In a DISCOVER it is 0 (RFC 2131, table 5), so there it says nothing.  An ACK confirms it, or answers an INFORM.
+    What plain BOOTP says counts when it is what we answer (RFC 951, 4).
+    """
+    if request.ciaddr == _NOWHERE or request.message_type is MessageType.DISCOVER:
+        return False
+    return request.ciaddr == reply.yiaddr or request.message_type is MessageType.INFORM
 
 
 def is_for_everybody(target: Destination) -> bool:
