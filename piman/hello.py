@@ -28,7 +28,7 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.fleet.events import InstallerConnected, NodeUp
+from piman.fleet.events import InstallerConnected, InstallerUnknown, NodeUp, RepeatsCounted
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IImages, IInstallers, INeighbours, INodeDirectory
 from piman.fleet.model import Intent, MACAddress, Phase
@@ -45,6 +45,10 @@ from piman.wire import hello as wire
 PORT = 3333
 _REFUSALS_SECONDS = 60.0
 """How often the log tells that callers are refused, for each reason."""
+_UNKNOWN_SECONDS = 60.0
+"""How often a caller that is nobody, or whose HELLO is malformed, is told of, for each address."""
+_UNKNOWN = 64
+"""For so many addresses at most in that time."""
 _TOUCH_SECONDS = 60.0
 """How often leases of conversing nodes are kept alive and stale intents closed."""
 
@@ -131,6 +135,8 @@ class HelloProtocol(LineReceiver):
         if self.core.mac is not None:
             connected = InstallerConnected(mac=self.core.mac, address=self.caller.address, version=self._version)
             self._desk.events.emit(connected)
+        if problem := wire.problem_of_hello(line):
+            self._desk.malformed_hello(self, problem)
 
     def _hear(self, line: bytes) -> None:
         if self._version == 2:
@@ -190,6 +196,8 @@ class HelloService(Service):
         self._of_node: dict[MACAddress, HelloProtocol] = {}
         self._room = Room(settings.places)
         self._refusals = Throttle(self.clock, _REFUSALS_SECONDS)
+        self._unknown = Throttle(self.clock, _UNKNOWN_SECONDS, capacity=_UNKNOWN)
+        self._malformed = Throttle(self.clock, _UNKNOWN_SECONDS, capacity=_UNKNOWN)
         self._ups: dict[MACAddress, IDelayedCall] = {}
         self._touching = LoopingCall(self._touch)
         self._touching.clock = self.clock
@@ -256,6 +264,11 @@ class HelloService(Service):
             return Caller(address=address, reason=f"{mac} is none of the configured nodes")
         return Caller(address=address, mac=mac)
 
+    def unknown(self, caller: Caller) -> None:
+        """A caller that is nobody said what is on its card: told now and then."""
+        if self._unknown.passes(caller.address):
+            self.events.emit(InstallerUnknown(address=caller.address, reason=caller.reason))
+
     def image_url(self, local: str, intent: Intent) -> str:
         """Where a version 2 node fetches the image of its intent."""
         return f"http://{local}:{self._settings.http_port}/images/{intent.digest}?token={intent.token}"
@@ -283,6 +296,14 @@ class HelloService(Service):
         if reason and self._refusals.passes(reason):
             self._log.warn("refused {address}: {reason}", address=str(caller.address), reason=reason)
         return bool(reason)
+
+    def malformed_hello(self, protocol: HelloProtocol, problem: str) -> None:
+        """A caller that wanted to speak version 2 is heard as version 1: told now and then, with the reason."""
+        address = protocol.caller.address
+        if self._malformed.passes(address):
+            text = "{address} said a malformed HELLO and is heard as version 1: {problem}"
+            self._log.warn(text, address=str(address), problem=problem)
+            protocol.talk.never_said(f"malformed HELLO: {problem}")
 
     def begun(self, protocol: HelloProtocol) -> None:
         """A conversation began: it replaces an older one of the same node."""
@@ -316,6 +337,8 @@ class HelloService(Service):
             if protocol.core.mac is not None:
                 self._addresses.touch(protocol.core.caller.address)
         self.intents.living()
+        if untold := self._unknown.take_held_back():
+            self.events.emit(RepeatsCounted(what=InstallerUnknown.__name__, count=untold))
 
     def _forget_up(self, mac: MACAddress) -> None:
         call = self._ups.pop(mac, None)

@@ -21,7 +21,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyClass, verifyObject
 
@@ -364,6 +364,16 @@ class RawDoorTests(DoorTestCase):
         await self.book.deliver(self.intent)
         self.assertEqual(await (await self.connect()).closed, b"")
         self.assertEqual(self.events.of(ImageStarted), [])
+
+    async def test_many_nobodies(self) -> None:
+        """Callers that get no image are one line a minute for each address."""
+        self.installers.hang_up(MAC)
+        with capturedLogs() as lines:
+            for _ in range(5):
+                await (await self.connect()).closed
+        said = [formatEvent(line) for line in lines if "no image" in (line.get("log_format") or "")]
+        self.assertEqual(len(said), 1)
+        self.assertIn("has not been told to format", said[0])
 
     async def test_node_hangs_up(self) -> None:
         """A stream that breaks off delivers nothing, says so, and the next one is served from the beginning."""

@@ -774,6 +774,7 @@ class ThrottleTests(SynchronousTestCase):
         clock = Clock()
         throttle = Throttle(clock, 60.0, capacity=10)
         self.assertEqual(sum(throttle.passes(key) for key in range(1000)), 10)
+        self.assertEqual([throttle.take_held_back() for _ in range(2)], [990, 0])
         clock.advance(60)
         self.assertTrue(throttle.passes("new"))
 

@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import CannotListenError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -21,6 +22,7 @@ from piman.fleet.events import (
     InstallerUnknown,
     IntentClosed,
     NodeUp,
+    RepeatsCounted,
     WordUnexpected,
 )
 from piman.fleet.interfaces import IInstallers
@@ -445,7 +447,7 @@ class PeerTests(HelloTestCase):
         self.assertTrue(call.is_closed)
         self.assertEqual(self.world.call(address).says("IS_INSTALLED"), DATE + BOOT_1)
         self.assertEqual(self.world.said(FormatOrdered), [])
-        self.assertEqual(len(self.world.said(InstallerUnknown)), 2)
+        self.assertEqual([event.address for event in self.world.said(InstallerUnknown)], [address])
         self.assertEqual(self.world.said(BootOrdered), [])
 
     def test_no_binding(self) -> None:
@@ -544,6 +546,23 @@ class PeerTests(HelloTestCase):
         self.assertFalse(old.is_closed)
         self.assertIsNotNone(self.world.service.intent_at_work(MAC))
         self.assertEqual(self.world.said(InstallerFailed), [])
+
+    def test_unknown_again(self) -> None:
+        """A caller that is nobody is told once a minute, of a flood of them few; the others are counted."""
+        self.world.service.startService()
+        self.addCleanup(self.world.service.stopService)
+        for number in range(200):
+            for _ in range(3):
+                self.world.call(STRANGER_ADDRESS + number).says("IS_UNINSTALLED")
+        addresses = [event.address for event in self.world.said(InstallerUnknown)]
+        self.assertEqual(addresses, [STRANGER_ADDRESS + number for number in range(64)])
+        self.world.reactor.advance(60)
+        counted = [RepeatsCounted(what="InstallerUnknown", count=600 - 64)]
+        self.assertEqual(self.world.said(RepeatsCounted), counted)
+        self.world.call(STRANGER_ADDRESS).says("IS_UNINSTALLED")
+        self.assertEqual(len(self.world.said(InstallerUnknown)), 65)
+        self.world.reactor.advance(60)
+        self.assertEqual(self.world.said(RepeatsCounted), counted)
 
     def test_unknown_floods_nothing(self) -> None:
         """A stranger that says words without end makes no events of them."""
@@ -694,6 +713,37 @@ class Version2Tests(HelloTestCase):
         reported = InstallerReported(mac=MAC, text="unpack: half", fraction=0.5)
         self.assertIn(reported, self.world.said(InstallerReported))
         self.assertEqual(len(self.world.said(ClockSet)), 1)
+
+    def test_malformed_hello(self) -> None:
+        """A HELLO that does not follow the specification is heard as version 1, and event and log say why."""
+        for text, why in (
+            ('HELLO 2 {"installed":true}', "mac"),
+            ('HELLO 2 {"mac":"b8:27:eb:00:00:01","installed":"yes"}', "installed"),
+            ('HELLO 2 {"mac":"', "JSON"),
+            ("HELLO 3 {}", "HELLO 2"),
+        ):
+            with self.subTest(text=text), capturedLogs() as lines:
+                self.world = World()
+                call = self.world.call()
+                self.assertEqual(call.says(text, "IS_INSTALLED"), DATE + BOOT_1)
+                self.assertEqual([event.version for event in self.world.said(InstallerConnected)], [1])
+                (event,) = self.world.said(WordUnexpected)
+                self.assertIn("HELLO", event.word)
+                self.assertIn(why, event.word)
+                (line,) = [formatEvent(line) for line in lines]
+                self.assertIn(str(ADDRESS), line)
+                self.assertIn(why, line)
+
+    def test_malformed_hello_again(self) -> None:
+        """A malformed HELLO is told once a minute for each caller, also for strangers, whom no event names."""
+        with capturedLogs() as lines:
+            for address in (ADDRESS, STRANGER_ADDRESS):
+                for _ in range(50):
+                    call = self.world.call(address)
+                    call.says("HELLO 2 {", "IS_INSTALLED")
+                    call.hangs_up()
+        self.assertEqual(len(self.world.said(WordUnexpected)), 1)
+        self.assertEqual(len(lines), 2)
 
     def test_no_digest(self) -> None:
         """Without a digest IS_FORMATTED counts only when the image was delivered."""

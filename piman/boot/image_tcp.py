@@ -24,10 +24,16 @@ from piman.boot.streams import IFileTransport
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IInstallers
 from piman.fleet.model import Intent, IntentState
+from piman.fleet.throttle import Throttle
 
 PORT = 4444
 _LINGER_SECONDS = 60.0
 """How long a node may take to close after the end of the stream."""
+
+_REFUSALS_SECONDS = 60.0
+"""How often the log tells that a caller gets no image, for each address."""
+_REFUSALS = 32
+"""For so many addresses at most in that time."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +119,7 @@ class ImageProtocol(Protocol):
         if failure.check(Refused) is None:
             self._log.failure("serving an image", failure=failure)
         else:
-            self._log.info("no image: {reason}", reason=failure.getErrorMessage())
+            self._door.refused(cast(Any, self.transport).getPeer().host, failure.getErrorMessage())
         cast(Any, self.transport).abortConnection()
 
 
@@ -134,6 +140,7 @@ class ImageDoor(Door):
     """Owns the raw image port."""
 
     kind = "tcp"
+    _log = Logger()
 
     def __init__(
         self, reactor: IReactorTCP, *, settings: ImageSettings, installers: IInstallers, parts: Collaborators
@@ -141,6 +148,7 @@ class ImageDoor(Door):
         super().__init__(reactor, settings, parts)
         self._installers = installers
         self._open: set[ImageProtocol] = set()
+        self._refusals = Throttle(self.clock, _REFUSALS_SECONDS, capacity=_REFUSALS)
 
     def factory(self) -> Any:
         """What builds the protocols."""
@@ -161,6 +169,12 @@ class ImageDoor(Door):
         if intent is None or intent.state is not IntentState.ORDERED:
             raise Refused(f"{mac} has not been told to format")
         return intent
+
+    def refused(self, address: str, reason: str) -> None:
+        """Tell that a caller gets no image; of one caller now and then, of many few."""
+        if self._refusals.passes(address):
+            untold = self._refusals.take_held_back()
+            self._log.info("no image: {reason} ({untold} like it not told before)", reason=reason, untold=untold)
 
     def begun(self, protocol: ImageProtocol) -> None:
         """A stream begins: it replaces an older one of the same node."""

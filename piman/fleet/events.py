@@ -243,7 +243,7 @@ class EventRepeated(Event):
 
 @attrs.frozen(kw_only=True)
 class RepeatsCounted(Event):
-    """So many more events of class ``what`` of this board were not stored; without both: of boards too many."""
+    """So many more events of class ``what`` (empty: of any) of this board, or of too many others, were not stored."""
 
     what: str
     count: int

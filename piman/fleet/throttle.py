@@ -22,6 +22,7 @@ class Throttle:
         self._seconds = seconds
         self._capacity = capacity
         self._passed: OrderedDict[Hashable, float] = OrderedDict()
+        self._held_back = 0
 
     def passes(self, key: Hashable) -> bool:
         """Whether it may be said now."""
@@ -29,9 +30,15 @@ class Throttle:
         while self._passed and self._is_old(next(iter(self._passed.values())), now):
             self._passed.popitem(last=False)
         if key in self._passed or len(self._passed) >= self._capacity:
+            self._held_back += 1
             return False
         self._passed[key] = now
         return True
+
+    def take_held_back(self) -> int:
+        """How often nothing was let through since this was last asked."""
+        held_back, self._held_back = self._held_back, 0
+        return held_back
 
     def _is_old(self, passed: float, now: float) -> bool:
         return not 0 <= now - passed < self._seconds  # also when the clock was set back

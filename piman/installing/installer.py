@@ -21,7 +21,6 @@ from piman.fleet.events import (
     FormatOrdered,
     InstallerFailed,
     InstallerReported,
-    InstallerUnknown,
     WordUnexpected,
 )
 from piman.fleet.intent_life import IntentRefused, Verdict, is_for_board
@@ -110,8 +109,7 @@ class Core:
         """The node said what is on its card: judge and act."""
         node = self.recognise(card)
         if node is None:
-            unknown = InstallerUnknown(mac=self.mac, address=self.caller.address, reason=self.caller.reason)
-            self.desk.events.emit(unknown)
+            self.desk.unknown(self.caller)
             self.boot_or_turn_away(talk, card, self.caller.reason)
             return
         intent = self.desk.intents.current(node.mac)

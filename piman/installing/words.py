@@ -67,6 +67,9 @@ class Desk(Protocol):
     def identify(self, address: IPv4Address) -> Caller:
         """Who calls from this address, as of now."""
 
+    def unknown(self, caller: Caller) -> None:
+        """A caller that is nobody said what is on its card."""
+
     def image_url(self, local: str, intent: Intent) -> str:
         """Where a version 2 node fetches the image of its intent."""
 

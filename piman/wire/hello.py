@@ -256,6 +256,17 @@ def is_version_2(line: bytes) -> bool:
         return False
 
 
+def problem_of_hello(line: bytes) -> str:
+    """What is wrong with a very first line that wants to be a HELLO; empty: nothing, or it wants to be none."""
+    if not _stripped(line).startswith("HELLO"):
+        return ""
+    try:
+        message = from_wire_2(line)
+    except MalformedDatagram as reason:
+        return str(reason)
+    return "" if isinstance(message, Hello) else "it does not begin with HELLO 2"
+
+
 def _hello(fields: dict[str, Any]) -> Hello:
     mac = _text(fields, "mac").lower()
     if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac):
