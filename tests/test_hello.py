@@ -811,7 +811,7 @@ class Version2Tests(HelloTestCase):
         """After a fatal failure the intent is over at once."""
         call = self.world.call()
         call.says(hello())
-        self.assertEqual(call.says('FAILED {"reason":"no card","fatal":true}'), b"")
+        self.assertEqual(call.says('FAILED {"code":"no-card","reason":"no card","fatal":true}'), b"")
         self.assertTrue(call.is_closed)
         self.assertEqual(len(self.world.said(InstallerFailed)), 1)
 

@@ -246,7 +246,8 @@ class CardSafetyTests(InstallerTestCase):
         ):
             done = self.card.run(f"order_format 'FORMAT {order}'")
             self.assertEqual(done.returncode, 1)
-            self.assertRegex(done.stdout, r'^FAILED \{"reason":".*","fatal":true\}\n$')
+            codes = "(bad-order|card-too-small)"
+            self.assertRegex(done.stdout, rf'^FAILED \{{"code":"{codes}","reason":".*","fatal":true\}}\n$')
         self.assertNotIn("write_partitions", self.card.calls.read_text())
 
 
@@ -298,7 +299,8 @@ class MarkerTests(InstallerTestCase):
         late = "wait_for() { false; }\nlook_at_card\nwait_for() { true; }\n"
         done = self.card.run(f"{late}order_format '{order}'")
         self.assertEqual(
-            done.stdout, 'FAILED {"reason":"there is no card at /dev/mmcblk0: is it in its slot","fatal":true}\n'
+            done.stdout,
+            'FAILED {"code":"no-card","reason":"there is no card at /dev/mmcblk0: is it in its slot","fatal":true}\n',
         )
         self.assertNotIn("write_partitions", self.card.calls.read_text())
 
@@ -351,7 +353,8 @@ class ConversationTests(InstallerTestCase):
         """A card without a system is not switched to: the manager is told, and the node calls again."""
         done = self.converse("WELCOME 2\nBOOT\n")
         self.assertEqual(done.returncode, 1)
-        self.assertIn('FAILED {"reason":"the card holds no system that can start: reinstall this node"', done.stdout)
+        failed = 'FAILED {"code":"no-system","reason":"the card holds no system that can start: reinstall this node"'
+        self.assertIn(failed, done.stdout)
 
     def test_unknown_words_change_nothing(self) -> None:
         """A word that this installer does not know is shown on the console and passed over."""
@@ -377,7 +380,7 @@ class ConversationTests(InstallerTestCase):
 
     def test_a_failure_is_told_once_more(self) -> None:
         """After a failed installation the token is shown still, and CONTINUE is answered with the failure."""
-        failure = 'FAILED {"reason":"x","fatal":true}'
+        failure = 'FAILED {"code":"no-card","reason":"x","fatal":true}'
         self.work(failure)
         lines = self.converse("WELCOME 2\nCONTINUE\n", "pass_on() { last_word >&8; }").stdout.splitlines()
         self.assertIn('"token":', lines[0])
@@ -393,8 +396,8 @@ class ConversationTests(InstallerTestCase):
 
     def test_text_that_could_break_json_is_dropped(self) -> None:
         """Quotes, backslashes and control characters never reach the manager."""
-        done = self.card.run("(fail 'sfdisk: \"bad\" \\\\x\tcolumn')")
-        self.assertEqual(done.stdout, 'FAILED {"reason":"sfdisk: bad xcolumn","fatal":false}\n')
+        done = self.card.run("(fail card-broken 'sfdisk: \"bad\" \\\\x\tcolumn')")
+        self.assertEqual(done.stdout, 'FAILED {"code":"card-broken","reason":"sfdisk: bad xcolumn","fatal":false}\n')
 
     def test_fields_are_read_from_the_documented_line(self) -> None:
         """The FORMAT line of docs/protocols/hello.md is read field by field."""
@@ -509,27 +512,30 @@ class InstallationTests(InstallerTestCase):
     def test_a_stream_that_stays_broken_ends_the_attempt(self) -> None:
         """When no byte comes for SILENCE_SECONDS the node says how far it came."""
         done = self.install(root_archive(1_000_000), breaks=[400_000] * 50, changes="SILENCE_SECONDS=3")
-        self.assertRegex(done, r'FAILED \{"reason":"the image ended at byte 400000 of \d+: ')
+        failed = r'FAILED \{"code":"image-broken","reason":"the image ended at byte 400000 of \d+: '
+        self.assertRegex(done, failed)
         self.assertFalse(self.is_marked())
 
     def test_a_damaged_image_is_never_taken_for_installed(self) -> None:
         """With another digest than ordered the node fails and the marker of unfinished work stays."""
         done = self.install(root_archive(1000), digest="00" * 32)
         self.assertNotIn("IS_FORMATTED", done)
-        self.assertRegex(done, r'FAILED \{"reason":"the image is damaged: its SHA-256 is .*","fatal":false\}')
+        reason = "the image is damaged: its SHA-256 is .*"
+        self.assertRegex(done, rf'FAILED \{{"code":"image-damaged","reason":"{reason}","fatal":false\}}')
         self.assertFalse(self.is_marked())
         self.assertTrue((self.card.root / ".piman-installing").exists())
 
     def test_an_image_that_is_no_archive_fails_in_words(self) -> None:
         """A file that is not gzip is refused for good, with its digest right."""
         done = self.install(b"this is no archive" * 1000)
-        self.assertRegex(done, r'FAILED \{"reason":".*(gzip|tar).*"')
+        self.assertRegex(done, r'FAILED \{"code":"image-unusable","reason":".*(gzip|tar).*"')
         self.assertFalse(self.is_marked())
 
     def test_an_image_without_an_init_fails(self) -> None:
         """A root file system that could not start is refused for good."""
         done = self.install(root_archive(with_init=False))
-        self.assertIn('FAILED {"reason":"the image holds no /sbin/init: no system can start","fatal":true}', done)
+        reason = "the image holds no /sbin/init: no system can start"
+        self.assertIn(f'FAILED {{"code":"image-unusable","reason":"{reason}","fatal":true}}', done)
         self.assertFalse(self.is_marked())
 
     def test_a_refusal_of_the_door_ends_the_attempt(self) -> None:

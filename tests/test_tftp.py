@@ -204,7 +204,8 @@ class TransferTests(Serving):
         self.assertEqual(answers, [tftp.Error(0, "the file changed while it was read")])
         [event] = self.events.of(TransferAborted)
         reason = "the file changed while it was read"
-        self.assertEqual(event, TransferAborted(mac=MAC, name="file", block=128, reason=reason))
+        sizes = {"block_bytes": 512, "size_bytes": self.files.opened[0].size_bytes}
+        self.assertEqual(event, TransferAborted(mac=MAC, name="file", block=128, reason=reason, **sizes))
         self.assertEqual((self.live(), self.files.opened[0].is_closed), (0, True))
 
     def test_two_clients(self) -> None:
@@ -375,7 +376,8 @@ class SilenceTests(Serving):
         sent_at = [second for second in range(1, 16) if self.pass_time(1) == [block]]
         self.assertEqual(sent_at, [1, 3, 7])
         self.assertEqual(self.live(), 0)
-        aborted = TransferAborted(mac=MAC, name="file", block=1, reason="no answer for 15 seconds")
+        reason = "no answer for 15 seconds"
+        aborted = TransferAborted(mac=MAC, name="file", block=1, reason=reason, block_bytes=512, size_bytes=2000)
         self.assertEqual(self.events.of(TransferAborted), [aborted])
 
     def test_answer_begins_anew(self) -> None:
@@ -509,10 +511,45 @@ class EventTests(Serving):
         self.assertEqual(len(self.events.events), 1)
         self.pass_time(0.5)
         missing = ("e0ff06da/start4.elf", "recovery.elf")
-        report = BootFilesServed(mac=MAC, files=2, bytes=1100, retransmits=0, missing=missing, seconds=2.0)
+        report = BootFilesServed(
+            mac=MAC,
+            files=2,
+            bytes=1100,
+            retransmits=0,
+            missing=missing,
+            seconds=2.0,
+            served=("config.txt", "start4.elf"),
+        )
         self.assertEqual(self.events.events[1:], [report])
         self.pass_time(60)
         self.assertEqual(len(self.events.events), 2)
+
+    def test_asking_in_vain(self) -> None:
+        """A node that never stops asking, because a file is missing, is told of about once a minute."""
+        for _ in range(26):
+            self.ask(b"start4.elf")
+            self.pass_time(5)
+        self.assertEqual(
+            [type(event) for event in self.events.events],
+            [LoadingStarted, BootFilesServed, LoadingStarted, BootFilesServed, LoadingStarted],
+        )
+        self.assertEqual([report.missing for report in self.events.of(BootFilesServed)], [("start4.elf",)] * 2)
+
+    def test_report_amid_a_file(self) -> None:
+        """A file that was on its way while the node was told of belongs to the next report."""
+        self.files.contents[b"file"] = bytes(600)
+        for _ in range(11):
+            self.ask(b"absent")
+            self.pass_time(5)
+        self.ask(b"file", client=(CLIENT[0], 40_000))
+        port = self.written[-1][0]
+        self.pass_time(6)
+        self.ask(b"absent")
+        self.say(tftp.Acknowledgement(1), client=(CLIENT[0], 40_000), port=port)
+        self.say(tftp.Acknowledgement(2), client=(CLIENT[0], 40_000), port=port)
+        self.pass_time(20)
+        reports = [(report.missing, report.served) for report in self.events.of(BootFilesServed)]
+        self.assertEqual(reports, [(("absent",), ()), (("absent",), ("file",))])
 
     def test_next_boot(self) -> None:
         """The next boot begins anew."""
@@ -545,7 +582,8 @@ class EventTests(Serving):
         self.ask(b"file")
         self.acknowledge(1)
         self.assertEqual(self.say(tftp.Error(3, "disk full")), [])
-        aborted = TransferAborted(mac=MAC, name="file", block=1, reason="the client said error 3: disk full")
+        reason = "the client said error 3: disk full"
+        aborted = TransferAborted(mac=MAC, name="file", block=1, reason=reason, block_bytes=512, size_bytes=2000)
         self.assertEqual(self.events.of(TransferAborted), [aborted])
 
     def test_retransmits_are_counted(self) -> None:

@@ -93,10 +93,10 @@ class EventTests(InHalf):
 
     def test_words(self) -> None:
         """An event has its fields, and plain words without what a terminal would obey."""
-        self.half.log.emit(events.InstallerFailed(mac=PI2, reason="no card\x1b[2J"))
+        self.half.log.emit(events.InstallerFailed(mac=PI2, reason="no card\x1b[2J", code="no-card"))
         found = self.get("/api/v1/events", "Events", limit=1)["events"][0]
         self.assertEqual((found["kind"], found["node"], found["time"]), ("InstallerFailed", str(PI2), NOW))
-        self.assertEqual(found["fields"], {"reason": "no card\x1b[2J"})
+        self.assertEqual(found["fields"], {"reason": "no card\x1b[2J", "code": "no-card"})
         self.assertEqual(found["text"], "its installer cannot go on: no card\\x1b[2J")
 
     def test_bad_parameters(self) -> None:

@@ -151,6 +151,12 @@ class Version2Tests(SynchronousTestCase):
         failed = from_wire_2(rb'FAILED {"reason":"\ud800!"}')
         self.assertEqual(failed, wire.Failed(reason="?!"))
 
+    def test_codes(self) -> None:
+        """A code that is none is as good as no code; the reason counts."""
+        for code, kept in (("no-card", "no-card"), ("brand-new", "brand-new"), ("No card!", ""), ("x" * 33, "")):
+            failed = from_wire_2(b'FAILED {"code":"%s","reason":"r"}' % code.encode())
+            self.assertEqual(failed, wire.Failed(reason="r", code=kept))
+
     def test_a_shell_reads_the_order(self) -> None:
         """The FORMAT line is flat, in the specified order, and its fields can be cut out by sed's expression."""
         digest = "9f" * 32
@@ -202,7 +208,12 @@ class Version2Tests(SynchronousTestCase):
                 fraction=st.none() | st.floats(0, 1),
                 text=st.text(max_size=200),
             ),
-            st.builds(wire.Failed, reason=st.text(max_size=200), fatal=st.booleans()),
+            st.builds(
+                wire.Failed,
+                reason=st.text(max_size=200),
+                fatal=st.booleans(),
+                code=st.sampled_from(("", "no-card", "image-damaged")),
+            ),
             st.builds(wire.Formatted, sha256=st.sampled_from(["", "0f" * 32])),
             st.just(wire.ClockTaken()),
         )

@@ -43,11 +43,11 @@ progress() {
     send "PROGRESS {\"step\":\"$1\",\"fraction\":$2,\"text\":\"$(echo "$3" | plain)\"}"
 }
 
-# Ends the order that is being carried out.  The reason is in plain words; "true" as the second argument says
-# that trying again cannot help.
+# Ends the order that is being carried out.  The code is for programs (docs/protocols/hello.md), the reason in plain
+# words; "true" as the third argument says that trying again cannot help.
 fail() {
-    say "$1"
-    send "FAILED {\"reason\":\"$(echo "$1" | plain)\",\"fatal\":${2:-false}}"
+    say "$2"
+    send "FAILED {\"code\":\"$1\",\"reason\":\"$(echo "$2" | plain)\",\"fatal\":${3:-false}}"
     exit 1
 }
 
@@ -81,19 +81,19 @@ wait_for() {
     return 1
 }
 
-# Why the card must not be written to; nothing when it may.
+# Why the card must not be written to, a code and a reason; nothing when it may.
 objection() {
     disk=$sysfs/block/${card##*/}
     if ! is_block_device "$card"; then
-        echo "there is no card at $card: is it in its slot?"
+        echo "no-card there is no card at $card: is it in its slot?"
     elif [ ! -d "$disk" ]; then
-        echo "$card is not a whole disk"
+        echo "wrong-card $card is not a whole disk"
     elif ! is_removable "$disk"; then
-        echo "$card is neither an SD card nor eMMC nor a removable disk: not touched"
+        echo "wrong-card $card is neither an SD card nor eMMC nor a removable disk: not touched"
     elif [ "$(card_bytes)" -lt $(((ROOT_START + 65536) * 512)) ]; then
-        echo "the card at $card holds only $(card_bytes) bytes"
+        echo "card-too-small the card at $card holds only $(card_bytes) bytes"
     elif grep -q "^$card" /proc/mounts; then
-        echo "$card is in use"
+        echo "wrong-card $card is in use"
     fi
 }
 
@@ -183,8 +183,8 @@ write_partitions() {
     keeps_boot_partition && kept=yes || kept=no
     sfdisk_output=$(printf 'label: dos\nstart=%s, size=%s, type=c\nstart=%s, type=83\n' \
         "$BOOT_START" "$BOOT_SECTORS" "$ROOT_START" | /sbin/sfdisk --quiet --wipe always "$card" 2>&1) ||
-        fail "cannot divide the card: $sfdisk_output"
-    wait_for "$(partition 2)" || fail "the partitions of $card do not appear"
+        fail card-broken "cannot divide the card: $sfdisk_output"
+    wait_for "$(partition 2)" || fail card-broken "the partitions of $card do not appear"
 }
 
 # Whether the first partition is as it shall be already: then its content is left as it is.
@@ -196,12 +196,13 @@ keeps_boot_partition() {
 make_file_systems() {
     if [ "$kept" = no ]; then
         progress mkfs 0.00 "making the boot file system"
-        mkdosfs -n BOOT "$(partition 1)" >/dev/null 2>&1 || fail "cannot make a file system on $(partition 1)"
+        mkdosfs -n BOOT "$(partition 1)" >/dev/null 2>&1 ||
+            fail card-broken "cannot make a file system on $(partition 1)"
     fi
     progress mkfs 0.50 "making the root file system"
     output=$(/sbin/mke2fs -t ext4 -F -q -L rootfs -E nodiscard,lazy_itable_init=1 "$(partition 2)" 2>&1) ||
-        fail "cannot make a file system on $(partition 2): $output"
-    mount_root rw,noatime || fail "cannot mount the new file system on $(partition 2)"
+        fail card-broken "cannot make a file system on $(partition 2): $output"
+    mount_root rw,noatime || fail card-broken "cannot mount the new file system on $(partition 2)"
     : >"$root/.piman-installing"
     sync
 }
@@ -317,17 +318,23 @@ install_image() {
 check_image() {
     offset=$(cat "$scratch/offset")
     read -r digest _ <"$scratch/digest"
-    if [ -e "$scratch/refused" ]; then fail "$(cat "$scratch/refused")"; fi
-    if [ -e "$scratch/broke_off" ]; then fail "the image ended at byte $offset of $size: the manager sends no more"; fi
+    if [ -e "$scratch/refused" ]; then fail image-refused "$(cat "$scratch/refused")"; fi
+    if [ -e "$scratch/broke_off" ]; then
+        fail image-broken "the image ended at byte $offset of $size: the manager sends no more"
+    fi
     if [ "$offset" = "$size" ] && [ "$digest" != "$sha256" ]; then
-        fail "the image is damaged: its SHA-256 is $digest, not $sha256"
+        fail image-damaged "the image is damaged: its SHA-256 is $digest, not $sha256"
     fi
     if [ "$offset" = "$size" ] && [ -e "$scratch/not_gzip" ]; then
-        fail "the image is no gzip file: $(cat "$scratch/gunzip_errors")" true
+        fail image-unusable "the image is no gzip file: $(cat "$scratch/gunzip_errors")" true
     fi
-    if [ -e "$scratch/not_unpacked" ]; then fail "cannot unpack the image: $(cat "$scratch/not_unpacked")"; fi
-    if [ "$offset" != "$size" ]; then fail "the image has $offset bytes, not $size"; fi
-    if [ ! -x "$(inside "$(init_program)")" ]; then fail "the image holds no $(init_program): no system can start" true; fi
+    if [ -e "$scratch/not_unpacked" ]; then
+        fail image-unusable "cannot unpack the image: $(cat "$scratch/not_unpacked")"
+    fi
+    if [ "$offset" != "$size" ]; then fail image-broken "the image has $offset bytes, not $size"; fi
+    if [ ! -x "$(inside "$(init_program)")" ]; then
+        fail image-unusable "the image holds no $(init_program): no system can start" true
+    fi
 }
 
 keep_image() {
@@ -335,7 +342,7 @@ keep_image() {
     echo "$sha256" >"$root/.piman-installing"
     sync
     mv "$root/.piman-installing" "$root/.piman-installed"
-    umount "$root" || fail "cannot write the last data to the card"
+    umount "$root" || fail card-broken "cannot write the last data to the card"
     send "IS_FORMATTED {\"sha256\":\"$sha256\"}"
     say "the image $image is installed"
 }
@@ -428,14 +435,16 @@ order_format() {
     sha256=$(field "$1" sha256)
     size=$(field "$1" size)
     image=$(field "$1" image | plain)
-    case $url in http://?*/?*) ;; *) fail "the manager names no image that can be fetched" true ;; esac
-    case $size in *[!0-9]* | "") fail "the manager does not tell the size of the image" true ;; esac
+    case $url in http://?*/?*) ;; *) fail bad-order "the manager names no image that can be fetched" true ;; esac
+    case $size in *[!0-9]* | "") fail bad-order "the manager does not tell the size of the image" true ;; esac
     read_url
     umount "$root" 2>/dev/null
-    if [ "$card_was_seen" = no ]; then fail "there is no card at $card: is it in its slot?" true; fi
-    reason=$(objection)
-    if [ -n "$reason" ]; then fail "$reason" true; fi
-    if [ "$size" -gt $(($(card_bytes) - ROOT_START * 512)) ]; then fail "the image does not fit on the card" true; fi
+    if [ "$card_was_seen" = no ]; then fail no-card "there is no card at $card: is it in its slot?" true; fi
+    against=$(objection)
+    if [ -n "$against" ]; then fail "${against%% *}" "${against#* }" true; fi
+    if [ "$size" -gt $(($(card_bytes) - ROOT_START * 512)) ]; then
+        fail card-too-small "the image does not fit on the card" true
+    fi
     write_partitions
     make_file_systems
     install_image
@@ -451,11 +460,11 @@ check_file_system() {
 order_boot() {
     check_file_system
     if grep -qw ro /proc/cmdline; then mode=ro; else mode=rw; fi
-    grep -qw ext4 /proc/filesystems || fail "this kernel cannot read ext4: the initramfs lacks its module"
-    mount_root "$mode" || fail "cannot mount the system on $(partition 2): reinstall this node"
+    grep -qw ext4 /proc/filesystems || fail no-system "this kernel cannot read ext4: the initramfs lacks its module"
+    mount_root "$mode" || fail no-system "cannot mount the system on $(partition 2): reinstall this node"
     if [ ! -x "$(inside "$(init_program)")" ]; then
         umount "$root"
-        fail "the card holds no system that can start: reinstall this node"
+        fail no-system "the card holds no system that can start: reinstall this node"
     fi
 }
 

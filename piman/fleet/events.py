@@ -261,7 +261,7 @@ class LoadingStarted(Event):
 
 @attrs.frozen(kw_only=True)
 class BootFilesServed(Event):
-    """What the node loaded in one boot, said once when it asks for nothing more."""
+    """What the node loaded in one boot, said when it asks for nothing more, or has asked for a minute and goes on."""
 
     files: int
     bytes: int
@@ -269,6 +269,8 @@ class BootFilesServed(Event):
     missing: tuple[str, ...]
     """Names asked for that do not exist, first 64; most are normal probes."""
     seconds: float
+    served: tuple[str, ...] = ()
+    """Names of the files that the node has whole, first 64."""
 
 
 @attrs.frozen(kw_only=True)
@@ -277,7 +279,11 @@ class TransferAborted(Event):
 
     name: str
     block: int
+    """The last one that the client has, counted from 1 without wrapping."""
     reason: str
+    block_bytes: int = 0
+    size_bytes: int = 0
+    """Of the whole file; 0: not known."""
 
 
 # Hello and images
@@ -352,6 +358,8 @@ class InstallerFailed(Event):
     """The installer said that it cannot go on."""
 
     reason: str
+    code: str = ""
+    """One of the codes of docs/protocols/hello.md; empty: the installer tells only the reason."""
 
 
 @attrs.frozen(kw_only=True)

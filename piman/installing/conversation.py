@@ -184,24 +184,25 @@ def _what_is_said_by_the_way(states: States) -> None:
             core.clock_was_set = True
 
         @state.upon(Conversation.stumbled).loop()
-        def stumbled(talk: Conversation, core: Core, reason: str) -> None:
-            core.complain(reason)
+        def stumbled(talk: Conversation, core: Core, reason: str, code: str) -> None:
+            core.complain(reason, code)
 
 
 def _overtime(states: States) -> None:
-    for state, reason in (
-        (states.greeting, "the installer called, but never said what is on the card"),
-        (states.deciding, "the manager did not come to a decision in time"),
+    for state, code, reason in (
+        (states.greeting, "installer-mute", "the installer called, but never said what is on the card"),
+        (states.deciding, "manager", "the manager did not come to a decision in time"),
         (
             states.formatting,
+            "too-slow",
             "the installer took too long and was given up; the node is installed again at its next start",
         ),
-        (states.finishing, "the manager could not write in time that the node is installed"),
+        (states.finishing, "manager", "the manager could not write in time that the node is installed"),
     ):
 
         @state.upon(Conversation.overtime).loop()
-        def overtime(talk: Conversation, core: Core, reason: str = reason) -> None:
-            core.close_overtime(talk, reason)
+        def overtime(talk: Conversation, core: Core, reason: str = reason, code: str = code) -> None:
+            core.close_overtime(talk, reason, code)
 
     @states.leaving.upon(Conversation.overtime).loop()
     def leaves_late(talk: Conversation, core: Core) -> None:

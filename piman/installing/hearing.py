@@ -29,7 +29,7 @@ def hear_1(talk: Conversation, message: wire.Message1) -> None:
         case wire.Said(wire.Word.AT_WORK, text) | wire.Noise(text, False):
             talk.reported(text, None)
         case wire.Sorry("boot" | "format" as command):
-            talk.stumbled(f"the installer does not know the command {command}")
+            talk.stumbled(f"the installer does not know the command {command}", "installer-old")
 
 
 def hear_2(talk: Conversation, message: wire.Message2) -> None:
@@ -41,8 +41,8 @@ def hear_2(talk: Conversation, message: wire.Message2) -> None:
             talk.clock_taken("CLOCK_SET")
         case wire.Progress(step=step, fraction=fraction, text=text):
             talk.reported(f"{step}: {text}" if text else step, fraction)
-        case wire.Failed(reason=reason, fatal=fatal):
-            talk.stumbled(reason)
+        case wire.Failed(reason=reason, fatal=fatal, code=code):
+            talk.stumbled(reason, code)
             talk.retry(reason, fatal)
         case wire.Formatted(sha256=digest):
             talk.formatted(digest, "IS_FORMATTED")

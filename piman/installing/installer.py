@@ -79,11 +79,11 @@ class Core:
         if self.mac is not None and self.surprises <= _SURPRISES:
             self.desk.events.emit(WordUnexpected(mac=self.mac, word=text[:_WORD_CHARACTERS], state=state))
 
-    def complain(self, reason: str) -> None:
+    def complain(self, reason: str, code: str) -> None:
         """Something went wrong with this node's installation."""
         self.surprises += 1
         if self.mac is not None and self.surprises <= _SURPRISES:
-            self.desk.events.emit(InstallerFailed(mac=self.mac, reason=reason))
+            self.desk.events.emit(InstallerFailed(mac=self.mac, reason=reason, code=code))
 
     def report(self, text: str, fraction: float | None) -> None:
         """Pass on what the node tells, within reason."""
@@ -100,7 +100,7 @@ class Core:
             if failure.check(IntentRefused) is None:
                 self.log.failure("deciding for {address}", failure=failure, address=str(self.caller.address))
             reason = f"the manager could not decide: {failure.getErrorMessage()}"
-            self.complain(reason)
+            self.complain(reason, "manager")
             talk.turned_away(reason)
 
         Deferred.fromCoroutine(work).addErrback(broken)
@@ -142,7 +142,7 @@ class Core:
             case Verdict.TURN_AWAY:
                 minutes = intents.deaf_seconds(node.mac) / 60
                 reason = f"an installation of this node failed lately: it may ask again in {minutes:.0f} minutes"
-                self.complain(reason)
+                self.complain(reason, "paused")
                 talk.turned_away(reason)
             case Verdict.FULFIL if intent is not None:
                 await self.fulfil(talk, intent)
@@ -164,7 +164,7 @@ class Core:
         try:
             image = await self.desk.images.image(intent.image if intent else node.image)
         except ImageMissing as missing:
-            self.complain(str(missing))
+            self.complain(str(missing), "image-missing")
             if intent is not None and card.installed:
                 await intents.fail(intent, str(missing), Blame.NOBODY)
             self.boot_or_turn_away(talk, card, str(missing))
@@ -273,12 +273,12 @@ class Core:
             talk.finished()
         elif digest:
             reason = f"the node read an image with digest {digest[:16]}..., {str(wanted)[:16]}... was ordered"
-            talk.stumbled(reason)
+            talk.stumbled(reason, "image-damaged")
             talk.retry(reason, False)
         else:
             self.disk_is_ready = True
 
-    def close_overtime(self, talk: Conversation, reason: str) -> None:
+    def close_overtime(self, talk: Conversation, reason: str, code: str) -> None:
         """Close, first politely, and say why."""
         if self.is_closing:
             self.transport.abortConnection()
@@ -286,7 +286,7 @@ class Core:
         self.is_closing = True
         if self.intent is not None:
             self.desk.intents.stumbled(self.intent)
-        self.complain(reason)
+        self.complain(reason, code)
         self.transport.loseConnection()
         self.within(talk, self.desk.limits.leaving_seconds)
 
@@ -303,6 +303,6 @@ class Core:
         if self.is_replaced or self.is_closing or self.delivered() is not None:
             return
         if self.version == 1:
-            self.complain("the conversation ended before the whole image had reached the card")
+            self.complain("the conversation ended before the whole image had reached the card", "image-broken")
         else:
             self.report("the conversation broke off; the node goes on and calls again", None)

@@ -107,8 +107,8 @@ class Conversation(Protocol):
     def reported(self, text: str, fraction: float | None) -> None:
         """The node told of its work."""
 
-    def stumbled(self, reason: str) -> None:
-        """The node said that something went wrong."""
+    def stumbled(self, reason: str, code: str) -> None:
+        """The node said that something went wrong; the code says what kind of thing, if it is known."""
 
     def boot_ordered(self) -> None:
         """We decided: boot."""

@@ -184,7 +184,7 @@ class Deliveries:
         transfer.file.close()
         self._reports.ended(
             transfer.mac,
-            whole=whole,
+            name=transfer.file.name if whole else None,
             sent_bytes=transfer.bytes_confirmed,
             retransmits=transfer.retransmits,
             heard=transfer.heard,
@@ -195,6 +195,14 @@ class Deliveries:
         self._end(transfer)
         name, block = transfer.file.name, max(0, transfer.confirmed)
         if transfer.mac is not None:
-            self._events.emit(TransferAborted(mac=transfer.mac, name=name, block=block, reason=reason))
+            aborted = TransferAborted(
+                mac=transfer.mac,
+                name=name,
+                block=block,
+                reason=reason,
+                block_bytes=transfer.terms.block_bytes,
+                size_bytes=transfer.file.size_bytes,
+            )
+            self._events.emit(aborted)
         elif self._said.passes(("aborted", transfer.client[0])):
             self._log.info(ENDED, name=name, client=transfer.client, reason=reason)

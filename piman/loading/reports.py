@@ -9,7 +9,10 @@ from piman.fleet.events import BootFilesServed, LoadingStarted
 from piman.fleet.interfaces import IEventSink
 from piman.fleet.model import MACAddress
 
-MISSING_NAMES = 64
+NAMES = 64
+"""Names of each kind that are kept of one boot."""
+REPORT_SECONDS = 60.0
+"""A node that goes on asking for longer is told of in between: it may be asking in vain, again and again."""
 LONGEST_NAME = 256
 """Characters of a name that are kept."""
 
@@ -27,6 +30,8 @@ class Loading:
     retransmits: int = 0
     missing: dict[str, None] = attrs.field(factory=dict)
     """Names, in the order of asking."""
+    served: dict[str, None] = attrs.field(factory=dict)
+    """Names, in the order of their ends."""
 
 
 class LoadingReports:
@@ -46,8 +51,10 @@ class LoadingReports:
         if mac is None:
             return
         loading = self._loadings.get(mac)
-        if loading is None:
-            self._loadings[mac] = Loading(now, now)
+        if loading is None or now - loading.started >= REPORT_SECONDS:
+            if loading is not None:
+                self._events.emit(_report(mac, loading))
+            self._loadings[mac] = Loading(now, now, live=loading.live if loading is not None else 0)
             self._events.emit(LoadingStarted(mac=mac, name=name[:LONGEST_NAME]))
         else:
             loading.heard = now
@@ -56,7 +63,7 @@ class LoadingReports:
         """There was no such file; whether that is news of this boot."""
         loading = self._loadings.get(mac) if mac is not None else None
         name = name[:LONGEST_NAME]
-        if loading is None or name in loading.missing or len(loading.missing) >= MISSING_NAMES:
+        if loading is None or name in loading.missing or len(loading.missing) >= NAMES:
             return False
         loading.missing[name] = None
         return True
@@ -67,13 +74,21 @@ class LoadingReports:
         if loading is not None:
             loading.live += 1
 
-    def ended(self, mac: MACAddress | None, *, whole: bool, sent_bytes: int, retransmits: int, heard: float) -> None:
-        """A transfer that began is over."""
+    def ended(
+        self, mac: MACAddress | None, *, name: str | None, sent_bytes: int, retransmits: int, heard: float
+    ) -> None:
+        """
+        A transfer that began is over.
+
+        :param name: of a file that went out whole; None: it did not.
+        """
         loading = self._loadings.get(mac) if mac is not None else None
         if loading is None:
             return
         loading.live -= 1
-        loading.files += whole
+        loading.files += name is not None
+        if name is not None and len(loading.served) < NAMES:
+            loading.served[name[:LONGEST_NAME]] = None
         loading.bytes += sent_bytes
         loading.retransmits += retransmits
         loading.heard = max(loading.heard, heard)
@@ -94,4 +109,5 @@ def _report(mac: MACAddress, loading: Loading) -> BootFilesServed:
         retransmits=loading.retransmits,
         missing=tuple(loading.missing),
         seconds=loading.heard - loading.started,
+        served=tuple(loading.served),
     )

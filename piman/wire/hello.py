@@ -22,6 +22,7 @@ _TEXT_CHARACTERS = 500
 """How much of a node's free text is kept."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SERIAL = re.compile(r"[0-9a-f]{1,16}")
+_CODE = re.compile(r"[a-z][a-z-]{0,31}")
 
 BOOT_1 = b"boot\nEOM\n"
 FORMAT_1 = b"format\nEOM\n"
@@ -162,10 +163,13 @@ class Failed:
 
     reason: str
     fatal: bool = False
+    code: str = ""
+    """What kind of trouble, for programs: one of docs/protocols/hello.md; empty: of an older installer."""
 
     def to_wire(self) -> bytes:
         """The line that a node sends."""
-        return _line("FAILED", {"reason": self.reason, "fatal": self.fatal})
+        fields = {"reason": self.reason, "fatal": self.fatal}
+        return _line("FAILED", {"code": self.code, **fields} if self.code else fields)
 
 
 @attrs.frozen(kw_only=True)
@@ -299,7 +303,12 @@ def _formatted(fields: dict[str, Any]) -> Formatted:
 
 
 def _failed(fields: dict[str, Any]) -> Failed:
-    return Failed(reason=_text(fields, "reason", ""), fatal=_flag(fields, "fatal", False))
+    code = _text(fields, "code", "")
+    return Failed(
+        reason=_text(fields, "reason", ""),
+        fatal=_flag(fields, "fatal", False),
+        code=code if _CODE.fullmatch(code) else "",
+    )
 
 
 def _clock_taken(fields: dict[str, Any]) -> ClockTaken:

@@ -130,7 +130,7 @@ class Node2:
                 elif line == "BOOT" and self._card.has_system:
                     return True
                 elif line == "BOOT":
-                    self._fail("the card holds no system that can start: reinstall this node")
+                    self._fail("no-system", "the card holds no system that can start: reinstall this node")
                 else:
                     self._hear(line)
             return False
@@ -195,9 +195,9 @@ class Node2:
     def _progress(self, step: str, fraction: float, text: str) -> None:
         self._say(hello.Progress(step=step, fraction=fraction, text=text))
 
-    def _fail(self, reason: str, *, fatal: bool = False) -> None:
+    def _fail(self, code: str, reason: str, *, fatal: bool = False) -> None:
         self._machine.journal.trouble = reason
-        self._say(hello.Failed(reason=reason, fatal=fatal))
+        self._say(hello.Failed(code=code, reason=reason, fatal=fatal))
 
     def _format(self, line: str) -> Program[None]:
         machine = self._machine
@@ -205,7 +205,7 @@ class Node2:
         try:
             order = hello.FormatOrder.from_wire(line.encode())
         except MalformedDatagram:
-            self._fail("the manager names no image that can be fetched", fatal=True)
+            self._fail("bad-order", "the manager names no image that can be fetched", fatal=True)
             return
         self._token = order.url.partition("token=")[2]
         machine.journal.enter(Step.FORMATTING, machine.now())
@@ -230,12 +230,12 @@ class Node2:
         try:
             yield from download(machine, self._lease.address, work)
         except Refused as reason:
-            self._fail(f"cannot install the image: {reason}")
+            self._fail("image-refused", f"cannot install the image: {reason}")
             return
         if not work.is_complete:
-            self._fail(f"the image ended at byte {work.offset} of {order.size}")
+            self._fail("image-broken", f"the image ended at byte {work.offset} of {order.size}")
         elif work.digest != order.sha256:
-            self._fail(f"the image is damaged: its SHA-256 is {work.digest}, not {order.sha256}")
+            self._fail("image-damaged", f"the image is damaged: its SHA-256 is {work.digest}, not {order.sha256}")
         else:
             self._progress("verify", 1.0, "writing the last data to the card")
             yield from machine.pause(machine.between(*SYNC_SECONDS))
