@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.simulator.wiring.faults import Faults, FaultyNetwork
+from piman.simulator.wiring.faults import Defects, Faults, FaultyNetwork
 from piman.simulator.wiring.surroundings import Closed, Datagram, Opened, Received
 from tests.simulator_support import ADDRESS, BenchNetwork
 
@@ -142,3 +142,65 @@ class StreamTests(SynchronousTestCase):
         self.connect(0.0)
         self.stream.vanish()
         self.assertFalse(self.end.has_power)
+
+
+class DefectTests(SynchronousTestCase):
+    """What is wrong with a line for good."""
+
+    def plug(self, **defects: Any) -> None:
+        """A line with such defects."""
+        self.clock = Clock()
+        self.network = BenchNetwork(self.clock)
+        self.line = FaultyNetwork(
+            self.network, Faults(), clock=self.clock, random=Random(1), defects=Defects(**defects)
+        )
+        self.got: list[Any] = []
+        self.socket = self.line.udp(ADDRESS, 49_152, self.got.append)
+
+    def passed(self, data: bytes, peer: tuple[str, int]) -> tuple[bool, bool]:
+        """Whether a datagram gets out, and in."""
+        sent, got = len(self.network.sent), len(self.got)
+        self.socket.send(data, peer)
+        self.network.sockets[0].deliver(data, peer)
+        return len(self.network.sent) > sent, len(self.got) > got
+
+    def test_wrong_vlan(self) -> None:
+        """Nothing passes."""
+        self.plug(wrong_vlan=True)
+        self.assertEqual(self.passed(b"x", PEER), (False, False))
+
+    def test_ignores_offer(self) -> None:
+        """Only what comes from a DHCP server is lost."""
+        self.plug(ignores_offer=True)
+        self.assertEqual(self.passed(b"x", ("172.30.4.1", 67)), (True, False))
+        self.assertEqual(self.passed(b"x", PEER), (True, True))
+
+    def test_no_tftp(self) -> None:
+        """Only requests for files are lost."""
+        self.plug(no_tftp=True)
+        self.assertEqual(self.passed(b"x", PEER), (False, True))
+        self.assertEqual(self.passed(b"x", ("172.30.4.1", 67)), (True, True))
+
+    def test_stalls_at_block(self) -> None:
+        """DATA up to the block comes, later blocks do not; what is no DATA does (RFC 1350: opcode 3, ACK is 4)."""
+        self.plug(stalls_at_block=2)
+        peer = ("172.30.4.1", 50_000)
+        for data, comes in ((b"\0\3\0\2x", True), (b"\0\3\0\3x", False), (b"\0\4\0\3", True)):
+            self.assertEqual(self.passed(data, peer), (True, comes))
+
+    def test_blocked(self) -> None:
+        """Nothing passes until the time is over."""
+        self.plug(blocked_seconds=30.0)
+        self.line.powered_at = self.clock.seconds()
+        self.assertEqual(self.passed(b"x", PEER), (False, False))
+        self.clock.advance(30)
+        self.assertEqual(self.passed(b"x", PEER), (True, True))
+
+    def test_stream_ends(self) -> None:
+        """Streams of images bring so many bytes in all; conversations go on."""
+        self.plug(stream_ends_at=10)
+        got: list[Any] = []
+        for port in (4480, 4480, 3333):
+            self.line.connect(ADDRESS, ("172.30.4.1", port), got.append)
+            self.network.streams[-1].receive(b"12345678")
+        self.assertEqual([type(event) for event in got], [Received, Closed, Received])

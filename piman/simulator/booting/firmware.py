@@ -105,7 +105,7 @@ class Loader:
 
     def choose_prefix(self) -> Program[None]:
         """Names have a prefix if one of the probe files is there with it."""
-        self.prefix = self.machine.board.prefix
+        self.prefix = self.machine.prefix
         for name in self.machine.board.kind.probes:
             if (yield from self.probe(name)):
                 return

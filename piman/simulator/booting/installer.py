@@ -19,6 +19,7 @@ from piman.simulator.booting.dhcp_client import Lease
 from piman.simulator.booting.http_client import CONNECT_SECONDS, SILENCE_SECONDS, Download, Refused, download
 from piman.simulator.booting.journal import Step
 from piman.simulator.booting.machine import Machine, Program
+from piman.simulator.wiring.faults import NO_DEFECTS, Defects
 from piman.simulator.wiring.surroundings import HELLO_PORT, IMAGE_PORT, Closed, Event, Received, Stream
 from piman.wire import hello
 from piman.wire.layout import MalformedDatagram
@@ -32,6 +33,9 @@ AGAIN_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 ANSWER_SECONDS = 600.0
 SWITCH_SECONDS = 5.0
 """Version 1 waits so long after the conversation before it switches root."""
+
+SMALLEST_CARD_BYTES = (98_304 + 65_536) * 512
+"""What ``hello_protocol.sh`` asks of a card."""
 
 PARTITION_SECONDS = (2.0, 3.0)
 FORMAT_SECONDS = (5.0, 15.0)
@@ -78,9 +82,16 @@ class Conversation:
         return self._lines.popleft() if self._lines else None
 
 
-def install(machine: Machine, card: Card, lease: Lease, manager: IPv4Address, version: int) -> Program[bool]:
+def install(
+    machine: Machine,
+    card: Card,
+    lease: Lease,
+    manager: IPv4Address,
+    version: int,
+    defects: Defects = NO_DEFECTS,
+) -> Program[bool]:
     """Call the manager until it says BOOT; False: the board restarts itself."""
-    node = (Node1 if version == 1 else Node2)(machine, card, lease, manager)
+    node = Node1(machine, card, lease, manager) if version == 1 else Node2(machine, card, lease, manager, defects)
     pause = FIRST_PAUSE_SECONDS
     machine.journal.enter(Step.GREETING, machine.now())
     for _ in range(LIMIT):
@@ -107,7 +118,15 @@ def set_clock(machine: Machine, line: str) -> None:
 class Node2:
     """Version 2."""
 
-    def __init__(self, machine: Machine, card: Card, lease: Lease, manager: IPv4Address) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        card: Card,
+        lease: Lease,
+        manager: IPv4Address,
+        defects: Defects = NO_DEFECTS,
+    ) -> None:
+        self._defects = defects
         self._machine = machine
         self._card = card
         self._lease = lease
@@ -208,6 +227,14 @@ class Node2:
             self._fail("bad-order", "the manager names no image that can be fetched", fatal=True)
             return
         self._token = order.url.partition("token=")[2]
+        if self._defects.wrong_card:
+            reason = "/dev/mmcblk0 is neither an SD card nor eMMC nor a removable disk: not touched"
+            self._fail("wrong-card", reason, fatal=True)
+            return
+        if self._card.size_bytes < SMALLEST_CARD_BYTES:
+            reason = f"the card at /dev/mmcblk0 holds only {self._card.size_bytes} bytes"
+            self._fail("card-too-small", reason, fatal=True)
+            return
         machine.journal.enter(Step.FORMATTING, machine.now())
         self._progress("partition", 0.0, f"dividing the card of {self._card.size_bytes // 10**6} MB")
         self._card.format()
@@ -234,8 +261,8 @@ class Node2:
             return
         if not work.is_complete:
             self._fail("image-broken", f"the image ended at byte {work.offset} of {order.size}")
-        elif work.digest != order.sha256:
-            self._fail("image-damaged", f"the image is damaged: its SHA-256 is {work.digest}, not {order.sha256}")
+        elif (digest := self._digest_of(work)) != order.sha256:
+            self._fail("image-damaged", f"the image is damaged: its SHA-256 is {digest}, not {order.sha256}")
         else:
             self._progress("verify", 1.0, "writing the last data to the card")
             yield from machine.pause(machine.between(*SYNC_SECONDS))
@@ -243,6 +270,10 @@ class Node2:
             machine.journal.installations += 1
             self._token = ""
             self._say(hello.Formatted(sha256=order.sha256))
+
+    def _digest_of(self, work: Download) -> str:
+        """A board whose memory fails reads something else."""
+        return sha256(work.digest.encode()).hexdigest() if self._defects.corrupt_image else work.digest
 
 
 class Node1:

@@ -34,6 +34,7 @@ class Machine:
     One board under power.
 
     :param speed: waits that nobody on the wire can observe pass this many times faster.
+    :param prefix: what its firmware puts before the names of files; its serial, unless it was told otherwise.
     """
 
     _log = Logger()
@@ -47,8 +48,10 @@ class Machine:
         journal: Journal,
         random: Random,
         speed: float = 1.0,
+        prefix: str = "",
     ) -> None:
         self.board = board
+        self.prefix = prefix or board.prefix
         self.random = random
         self.journal = journal
         self._clock = clock
