@@ -11,11 +11,16 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 from piman.boot.files import BootFiles
@@ -24,21 +29,23 @@ from piman.boot.image_tcp import ImageSettings, image_service
 from piman.boot.images import ImageLibrary
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
+from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event, Recorded
 from piman.fleet.intents import IntentBook
-from piman.fleet.interfaces import IEventObserver
+from piman.fleet.interfaces import IEventObserver, IPowerSwitch
 from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Intent, MACAddress, Node
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.pool import Pool
 from piman.hello import HelloSettings, hello_service
+from piman.monitor.poller import PollerSettings, poller_service
 from piman.simulator.booting.boards import KINDS, Board, board_number
 from piman.simulator.booting.journal import Journal
 from piman.simulator.pi import MODELS, Pi
 from piman.simulator.running import plan
 from piman.simulator.running.harness import Harness, PowerCuts
-from piman.simulator.wiring.faults import Damage, Faults, FaultyNetwork
+from piman.simulator.wiring.faults import NO_DEFECTS, Damage, Defects, Faults, FaultyNetwork
 from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours
 from piman.testing.lan import VirtualLAN
 from piman.testing.virtual_board import BoardNetwork
@@ -49,6 +56,10 @@ NETWORK = IPv4Network("172.30.4.0/24")
 SERVER = IPv4Address("172.30.4.1")
 FIRST_NODE = IPv4Address("172.30.4.10")
 POOL_FIRST, POOL_LAST = IPv4Address("172.30.4.100"), IPv4Address("172.30.4.199")
+READING = (
+    b'{"time": 1, "cpu_percent": 1, "memory_percent": 1, "disk_percent": 1, "num_pids": 80, "temp": 40}'
+)
+"""What an agent tells."""
 BEGINNING = 1_750_000_000.0
 """A time at which a clock can be set."""
 SMALL_BYTES = 3_000
@@ -67,7 +78,9 @@ class VirtualManager:
         self.registry = NodeRegistry(scenario.nodes)
         self.events = EventLog(host, first_id=first_id)
         self.arrivals = Arrivals(nodes=self.registry, events=self.events)
-        for observer in (self.registry, scenario, self.arrivals):
+        self.casebook = Casebook(host, nodes=self.registry, switches=lambda: scenario.switches)
+        self.casebook.recall(scenario.recorded)
+        for observer in (self.registry, scenario, self.arrivals, self.casebook):
             self.events.add_observer(observer)
         self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
         self.intents = IntentBook(scenario.intent_store, host, self.events)
@@ -96,7 +109,15 @@ class VirtualManager:
             neighbours=neighbours,
             server_address=SERVER,
         )
+        monitor = poller_service(
+            self.host,
+            settings=PollerSettings(),
+            nodes=self.registry,
+            events=self.events,
+            agent=VirtualAgents(scenario),
+        )
         return [
+            *([monitor] if scenario.has_agents else []),
             tftp_service(
                 self.host,
                 settings=TFTPSettings(network=NETWORK),
@@ -139,7 +160,10 @@ class Scenario:
     :param kinds: the boards, in this order.
     :param pooled: whether boards take their addresses from the pool instead of having their own.
     :param version: of the hello protocol.
+    :param defects: what is wrong with every board.
+    :param has_agents: whether installed systems have an agent, and the manager asks it.
     :ivar recorded: every event, through all managers.
+    :ivar switches: those that the manager can ask about power.
     """
 
     def __init__(
@@ -152,7 +176,12 @@ class Scenario:
         power_cuts: PowerCuts | None = None,
         pooled: bool = False,
         version: int = 2,
+        defects: Defects = NO_DEFECTS,
+        has_agents: bool = False,
     ) -> None:
+        self.has_agents = has_agents
+        self.switches: dict[IPv4Address, IPowerSwitch] = {}
+        self.pis: list[Pi] = []
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.lan = VirtualLAN(self.clock)
@@ -166,7 +195,7 @@ class Scenario:
         self.nodes = [_node(board, None if pooled else FIRST_NODE + n) for n, board in enumerate(self.boards)]
         self.manager: VirtualManager | None = None
         self.start_manager()
-        self.pis = [self._pi(board, faults or Faults(), version) for board in self.boards]
+        self.pis = [self._pi(board, faults or Faults(), version, defects) for board in self.boards]
         self.harness = Harness(self.pis, clock=self.clock, random=self._random, power_cuts=power_cuts)
 
     def _write(self, directory: Path) -> None:
@@ -179,17 +208,26 @@ class Scenario:
         self.image.write_bytes(shake_256(b"rootfs").digest(200_000))
         self.digest = sha256(self.image.read_bytes()).hexdigest()
 
-    def _pi(self, board: Board, faults: Faults, version: int) -> Pi:
+    def _pi(self, board: Board, faults: Faults, version: int, defects: Defects) -> Pi:
         line = FaultyNetwork(
             BoardNetwork(self.lan, board.mac),
             faults,
             clock=self.clock,
             random=Random(self._random.getrandbits(64)),
             damage=self.damage,
+            defects=defects,
         )
         journal = Journal(check=lambda name, content: content == self.shown(name))
         random = Random(self._random.getrandbits(64))
-        return Pi(board, clock=self.clock, network=line, journal=journal, random=random, version=version)
+        return Pi(
+            board,
+            clock=self.clock,
+            network=line,
+            journal=journal,
+            random=random,
+            version=version,
+            defects=defects,
+        )
 
     def shown(self, name: str) -> bytes:
         """What a board must get when it asks for a file."""
@@ -244,6 +282,13 @@ class Scenario:
             self.clock.advance(max(0.0, moment - self.clock.seconds()))
         return True
 
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass."""
+        end = self.clock.seconds() + seconds
+        while (moment := min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)) < end:
+            self.clock.advance(max(0.0, moment - self.clock.seconds()))
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
+
     def finish(self) -> Sequence[Any]:
         """Power off, stop the manager; the delayed calls that are left over (none, if all is well)."""
         self.harness.stop()
@@ -251,6 +296,34 @@ class Scenario:
             self.manager.stop()
         self.clock.advance(1.0)
         return self.clock.getDelayedCalls()
+
+
+class VirtualAgents:
+    """The agents of the boards: those that are up answer."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def get(self, url: str, **options: Any) -> "Deferred[Any]":
+        """Ask for a page."""
+        host = urlsplit(url).hostname
+        for pi in self._scenario.pis:
+            if str(pi.address) == host and pi.is_up:
+                return succeed(_Page(READING))
+        return fail(ConnectError(string="no route to host"))
+
+
+@attrs.frozen
+class _Page:
+    """An answer of an agent."""
+
+    body: bytes
+    code: int = 200
+
+    def deliverBody(self, protocol: Protocol) -> None:
+        """All at once."""
+        protocol.dataReceived(self.body)
+        protocol.connectionLost(Failure(ResponseDone()))
 
 
 def _node(board: Board, address: IPv4Address | None) -> Node:
