@@ -119,6 +119,17 @@ class EventTests(CasebookTestCase):
         after.recall(self.casebook.events_of(MAC))
         self.assertEqual(after.why(MAC), before)
 
+    def test_recall_late(self) -> None:
+        """History that is read while events happen goes before them, and nothing is kept twice."""
+        self.tell(POWERED, *[offered()] * 2)
+        old = self.casebook.events_of(MAC)
+        casebook = self.new_casebook()
+        self.log.add_observer(casebook)
+        self.tell(offered(), offered(OTHER_MAC))
+        casebook.recall([*old, *casebook.events_of(MAC)])
+        self.assertEqual([recorded.id for recorded in casebook.events_of(MAC)], [1, 2, 3, 4])
+        self.assertEqual(len(casebook.events_of(OTHER_MAC)), 1)
+
     @given(st.lists(any_event(mac=st.just(MAC)), min_size=1, max_size=40))
     def test_thinned(self, told: list[Event]) -> None:
         """One less, in order; the newest stays, and the last of each class that is left."""

@@ -106,9 +106,15 @@ class Casebook:
             self._keep(mac, recorded)
 
     def recall(self, recorded: Iterable[Recorded]) -> None:
-        """Take events of an earlier process, oldest first; call it before anything is observed."""
+        """Take events of an earlier process, oldest first; what was observed meanwhile came after them."""
+        newer, self._tails, self._count = self._tails, {}, 0
         for one in recorded:
             self.observe(one)
+        for mac, tail in newer.items():
+            known = {one.id for one in self._tails.get(mac, ())}
+            for one in tail:
+                if one.id not in known:
+                    self._keep(mac, one)
 
     def _keep(self, mac: MACAddress, recorded: Recorded) -> None:
         tail = self._tails.pop(mac, [])

@@ -13,7 +13,7 @@ from piman.fleet import events
 from piman.fleet.following import PATIENCE
 from piman.fleet.model import Phase
 from piman.fleet.verdicts.address import name_it
-from piman.fleet.verdicts.boots import restarts
+from piman.fleet.verdicts.boots import RESTART_SECONDS, restarts
 from piman.fleet.verdicts.case import Case, Evidence, Verdict, duration
 from piman.fleet.verdicts.firmware import stuck_firmware
 from piman.fleet.verdicts.installer import silent_installer, stuck_installation, stuck_installer
@@ -24,8 +24,7 @@ from piman.fleet.verdicts.system import fallen_silent, not_coming_up, not_up
 __all__ = ["Evidence", "Fault", "Verdict", "verdict"]
 
 RESTARTS = 3
-RESTART_SECONDS = 600.0
-"""So many starts without an order in so many seconds are no accident."""
+"""So many starts without an order within :data:`RESTART_SECONDS` are no accident."""
 
 WORK: Mapping[Phase, str] = {
     Phase.UNKNOWN: "nothing was heard of it yet",

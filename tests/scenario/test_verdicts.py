@@ -17,7 +17,7 @@ from piman.fleet.model import MACAddress, Phase, SwitchPort
 from piman.hosts import parse
 from piman.simulator.booting.card import Card
 from piman.simulator.pi import MODELS, Pi
-from piman.simulator.wiring.faults import Defects
+from piman.simulator.wiring.faults import Defects, Faults
 from piman.testing.power import MemoryPowerSwitch
 from piman.testing.scenario import Scenario
 from piman.testing.virtual_host import VirtualHost
@@ -397,8 +397,8 @@ class HealthyTests(VerdictTestCase):
 
     def test_each_kind(self) -> None:
         """From power to an hour later: on its way, up, nothing else."""
-        for has_agents in (False, True):
-            watches = self.watched(900, *ALL, has_agents=has_agents)
+        for options in ({}, {"has_agents": True}, {"version": 1}, {"pooled": True}):
+            watches = self.watched(900, *ALL, **options)
             self.assertEqual([watch.faults for watch in watches], [{}] * len(watches), watches)
             self.assertEqual({watch.last.sentence for watch in watches}, {"it is up"})
 
@@ -420,6 +420,13 @@ class HealthyTests(VerdictTestCase):
             watches = [Watch(MACAddress(pi.board.mac)) for pi in self.scenario.pis]
             self.look_on(watches, 700)
             self.assertEqual([watch.faults for watch in watches], [{}] * len(watches), (moment, watches))
+
+    def test_bad_lines(self) -> None:
+        """Boots that get on although datagrams are lost and streams break have no verdict either."""
+        for seed in range(6):
+            watches = self.watched(0, *EEPROM, seed=seed, faults=Faults(loss=0.02, cut=0.02, duplicate=0.05))
+            self.look_on(watches, 400, every=5.0)
+            self.assertEqual([watch.faults for watch in watches], [{}] * len(watches), watches)
 
     def test_thousand_boots(self) -> None:
         """A thousand boots, a hundred boards at a time: none has any verdict but on its way, and up in the end."""

@@ -26,6 +26,10 @@ RANKS = (
 """The way of a boot, step by step."""
 
 
+RESTART_SECONDS = 600.0
+"""Boots that began within this time may be a series of accidents."""
+
+
 @attrs.frozen
 class Boot:
     """One boot, as its phases with the time when each began."""

@@ -11,7 +11,7 @@ import attrs
 from piman.fleet.events import Event, Recorded
 from piman.fleet.following import PATIENCE
 from piman.fleet.model import Node, NodeStatus, Phase, PortPower, PowerBudget
-from piman.fleet.verdicts.boots import Boot, boots_of, vain
+from piman.fleet.verdicts.boots import RESTART_SECONDS, Boot, boots_of, vain
 from piman.fleet.verdicts.remedies import ADVICE, Fault
 from piman.fleet.wording import shown
 
@@ -53,7 +53,7 @@ class Case:
     """
     The evidence, in order.
 
-    :ivar boots: all that are known, and :attr:`latest`, those at the end that belong together.
+    :ivar boots: all that matter, and :attr:`latest`, those at the end that belong together.
     :ivar recent: the events since the first of these began, or since its power was switched.
     """
 
@@ -65,7 +65,7 @@ class Case:
     @classmethod
     def of(cls, evidence: Evidence) -> "Case":
         """Tell boots from each other."""
-        boots = boots_of(evidence.status, evidence.events)
+        boots = boots_of(evidence.status, evidence.events if _needs_history(evidence) else ())
         latest = vain(boots)
         since = latest[0].began if latest[0].furthest is not None else 0.0
         if evidence.status.phase in (Phase.OFF, Phase.POWERED):  # whatever was before is over
@@ -108,6 +108,12 @@ class Case:
         name = self.evidence.node.name if self.evidence.node is not None else str(self.status.mac)
         words = {key: shown(value) for key, value in fields.items()}
         return Verdict(fault, sentence, ADVICE[fault].remedy.format_map({"name": shown(name), **words}))
+
+
+def _needs_history(evidence: Evidence) -> bool:
+    """Whether earlier boots can matter: to tell them from events costs a thousand times more than to do without."""
+    current = Boot(evidence.status.timeline)
+    return not current.passed_firmware or evidence.now < current.began + RESTART_SECONDS
 
 
 def duration(seconds: float) -> str:
