@@ -27,6 +27,7 @@ class MemoryPowerSwitch:
     :ivar deaf: ports where orders are accepted and nothing happens.
     :ivar stuck: ports that go on delivering although they are off.
     :ivar faults: ports that are on and deliver nothing, each with its state.
+    :ivar unlinked: ports that deliver power and have no link.
     :ivar macs: the boards that were learned, by port.
     """
 
@@ -42,6 +43,7 @@ class MemoryPowerSwitch:
         self.deaf: set[int] = set()
         self.stuck: set[int] = set()
         self.faults: dict[int, str] = {}
+        self.unlinked: set[int] = set()
         self.macs: dict[int, set[MACAddress]] = {}
         self.total_watts = 60.0
         self._label = label
@@ -91,7 +93,7 @@ class MemoryPowerSwitch:
             state=plain,
             power_class=0 if delivering else None,
             watts=PORT_WATTS if delivering else 0.0,
-            link_up=delivering,
+            link_up=delivering and port not in self.unlinked,
             name=f"port {port}",
         )
 

@@ -380,6 +380,11 @@ class PowerTests(VerdictTestCase):
         watch = self.on_switch(lambda switch: switch.on.update({3: False}))
         self.assert_named([watch], Fault.POWER_OFF, Phase.POWERED)
 
+    def test_no_link(self) -> None:
+        """A board that draws power and has no link."""
+        watch = self.on_switch(lambda switch: switch.unlinked.add(3))
+        self.assert_named([watch], Fault.NO_LINK, Phase.POWERED)
+
     def test_no_discover(self) -> None:
         """A port where all is well: then it is the board."""
         watch = self.on_switch(lambda switch: None)
