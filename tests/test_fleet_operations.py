@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import events
+from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event
 from piman.fleet.intents import IntentBook
@@ -67,6 +68,7 @@ class Rack:
         self.intents = IntentBook(self.intent_store, self.clock, self.log)
         self.intents.load()
         places = (Place(address=RACK, label="rack-a", protected_ports=frozenset({10})),)
+        self.casebook = Casebook(self.clock, nodes=self.registry)
         self.book = Operations(
             self.clock,
             desk=PowerDesk(self.clock, {RACK: self.switch}, PowerPolicy()),
@@ -75,9 +77,12 @@ class Rack:
             store=self.operation_store,
             intents=self.intents,
             events=self.log,
+            explain=self.casebook.explain,
+            is_stuck=self.casebook.is_stuck,
             settings=OperationSettings(**self._settings),
         )
         self.log.add_observer(self.registry)
+        self.log.add_observer(self.casebook)
         self.log.add_observer(self.book)
         self.log.add_observer(self)
         self.book.load()
@@ -257,6 +262,25 @@ class RestartTests(_InRack):
         self.rack.run(180)
         report = self.rack.now(operation).reports[0]
         self.assertEqual((report.step, report.tries), (Step.DONE, 2))
+
+    def test_asks_for_ever(self) -> None:
+        """A board that asks for an address again and again and takes none is given up like one that is silent."""
+
+        def ask() -> None:
+            self.rack._asks(MACS[1])
+            self.rack.clock.callLater(7, ask)
+
+        self.rack.dead[2] = 100
+        operation = self.rack.order(Action.RESTART, "rack-a", "2")
+        self.rack.run(10)
+        ask()
+        self.rack.run(55)
+        self.assertEqual(self.steps(operation), [Step.FOLLOWING])
+        self.rack.run(600)
+        [report] = self.rack.now(operation).reports
+        self.assertEqual((report.step, report.tries), (Step.FAILED, self.rack.book.settings.tries))
+        self.assertIn("and did not take it", report.reason)
+        self.assertIn("DHCP snooping", report.remedy)
 
     def test_given_up(self) -> None:
         """After the third cycle the node is given up with a reason; its port is on, others are done."""

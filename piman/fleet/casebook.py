@@ -69,7 +69,7 @@ def thinned(tail: list[Recorded]) -> list[Recorded]:
 @implementer(IEventObserver)
 class Casebook:
     """
-    Says why a node is where it is.  An observer to be told after the registry.
+    Says why a node is where it is.  An observer to be told after the registry, and before operations.
 
     :param nodes: the registry.
     :param switches: by address, as of now.
@@ -163,6 +163,10 @@ class Casebook:
         """The same for an operation, which has waited long enough."""
         found = verdict(attrs.evolve(self.evidence(status), is_given_up=True))
         return Explanation(found.sentence, found.remedy)
+
+    def is_stuck(self, status: NodeStatus) -> bool:
+        """Whether there is a fault: the node may be left to itself, or its power cycled once more."""
+        return verdict(self.evidence(status)).fault is not None
 
     def evidence(self, status: NodeStatus) -> Evidence:
         """What is known of a node."""

@@ -31,7 +31,7 @@ from piman.fleet.interfaces import (
     PowerFailed,
     StoreFailed,
 )
-from piman.fleet.model import MACAddress, SwitchPort
+from piman.fleet.model import MACAddress, NodeStatus, SwitchPort
 from piman.fleet.orders import Action, Operation, Step, TargetReport
 from piman.fleet.power import PowerDesk
 from piman.fleet.target_run import Explain, Plain, TargetRun
@@ -95,6 +95,7 @@ class Operations:
 
     :param atlas: what words can name, as of now.
     :param explain: why a node is where it is, and what to do.
+    :param is_stuck: whether a node that gives signs of life does not get on all the same.
     :ivar watchers: called with each operation that changed; a failing one is logged and costs the others nothing.
     """
 
@@ -111,6 +112,7 @@ class Operations:
         intents: IntentBook,
         events: IEventSink,
         explain: Explain = Plain,
+        is_stuck: Callable[[NodeStatus], bool] = lambda status: False,
         settings: OperationSettings | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
@@ -120,6 +122,7 @@ class Operations:
         self.intents = intents
         self.events = events
         self.explain = explain
+        self.is_stuck = is_stuck
         self.settings = settings or OperationSettings()
         self.watchers: list[Watcher] = []
         self.window = admission.Window()

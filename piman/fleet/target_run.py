@@ -70,6 +70,7 @@ class Book(Protocol):
     intents: IntentBook
     events: IEventSink
     explain: Explain
+    is_stuck: Callable[[NodeStatus], bool]
 
     @property
     def settings(self) -> Settings:
@@ -383,9 +384,13 @@ class TargetRun:
             over = self._book.intent_over(self._report.intent) if self._report.intent else None
             if over:
                 raise _Failed(f"it was not installed: {over}", "piman-ctl why tells more; order it again when mended.")
+            status = self._status()
             standing = judge(
-                self._report, self._status(), self._book.clock.seconds(), action=self._action, installed=over == ""
+                self._report, status, self._book.clock.seconds(), action=self._action, installed=over == ""
             )
+            is_moving = standing.outcome is Outcome.ON_ITS_WAY and restarted(self._report, status)
+            if is_moving and self._book.is_stuck(status):  # it shows signs of life, again and again the same ones
+                standing = Standing(Outcome.OVERDUE)
             if standing.outcome is not Outcome.ON_ITS_WAY:
                 return standing
             mac = self._report.target.mac
