@@ -398,6 +398,13 @@ class JudgementTests(SynchronousTestCase):
         rounds = (POWERED, OFFER, LEASE, LOADING, KERNEL)
         self.assertIsNone(verdict(evidence(*rounds * 5, every=5.0, after=1.0)).fault)
 
+    def test_an_order_ends_a_series(self) -> None:
+        """A node that started anew again and again, and was then power-cycled, is on its way."""
+        self.assertIsNone(verdict(evidence(*FLAPS * 4, POWERED, every=5.0, after=1.0)).fault)
+        told = (*FLAPS * 4, POWERED, *FLAPS)
+        self.assertIsNone(verdict(evidence(*told, every=5.0, after=1.0)).fault)
+        self.assertIs(verdict(evidence(*told, *FLAPS * 3, every=5.0, after=1.0)).fault, Fault.FLAPPING)
+
     def test_flapping_ends(self) -> None:
         """Ten minutes after its last start a node that is up is well."""
         told = (*FLAPS * 4, CALLED, BOOT, UP)
@@ -488,12 +495,14 @@ class BootsTests(SynchronousTestCase):
 
     def test_told_apart(self) -> None:
         """Each DISCOVER of the firmware after another phase is a boot; the last one is the status's."""
-        known = evidence(*FLAPS, *FLAPS, POWERED, *FLAPS)
+        known = evidence(*FLAPS, *FLAPS, POWERED, *FLAPS, *FLAPS)
         boots = boots_of(known.status, known.events)
-        self.assertEqual([boot.furthest for boot in boots], [Phase.STARTING] * 3)
-        self.assertEqual([boot.was_ordered for boot in boots], [False, False, True])
+        self.assertEqual([boot.furthest for boot in boots], [Phase.STARTING] * 4)
+        self.assertEqual([boot.was_ordered for boot in boots], [False, False, True, False])
         self.assertEqual(len(vain(boots)), 1)
-        self.assertEqual([boot.began for boot in restarts(boots, 0.0)], [boots[0].began])
+        self.assertEqual([boot.began for boot in restarts(boots[:2], 0.0)], [boots[0].began])
+        self.assertEqual([boot.began for boot in restarts(boots, 0.0)], [boots[2].began])
+        self.assertEqual(restarts(boots, boots[3].began + 1), ())
 
     def test_without_events(self) -> None:
         """The status alone is a boot too."""

@@ -79,8 +79,8 @@ def _stranger(case: Case) -> Verdict | None:
 
 def _flapping(case: Case) -> Verdict | None:
     """Boots that break off behind the firmware, several in a few minutes, none of them ordered."""
-    now = case.evidence.now
-    broken = restarts(case.boots, now - RESTART_SECONDS)
+    is_over = case.status.phase in (Phase.OFF, Phase.POWERED)
+    broken = () if is_over else restarts(case.boots, case.evidence.now - RESTART_SECONDS)
     passed = [boot for boot in broken if boot.passed_firmware]
     if len(broken) < RESTARTS or len(passed) < RESTARTS - 1:
         return None

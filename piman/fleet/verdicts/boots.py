@@ -103,9 +103,15 @@ def first_reached(boots: Iterable[Boot], phase: Phase) -> float | None:
 
 
 def restarts(boots: Sequence[Boot], since: float) -> tuple[Boot, ...]:
-    """The boots that broke off and were followed by one that nobody had ordered, begun since then."""
-    return tuple(
-        broken
-        for broken, after in pairwise(boots)
-        if after.is_whole and not after.was_ordered and after.began >= since
-    )
+    """
+    The boots that broke off and were followed by one that nobody had ordered, begun since then.
+
+    An order ends the series: what was before it is over.
+    """
+    found: list[Boot] = []
+    for broken, after in pairwise(boots):
+        if after.was_ordered:
+            found.clear()
+        elif after.is_whole and after.began >= since:
+            found.append(broken)
+    return tuple(found)
