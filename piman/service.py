@@ -33,6 +33,7 @@ from piman.boot.images import ImageLibrary, in_thread
 from piman.config import Config, ConfigError, differences
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
+from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import ConfigurationRejected, ConfigurationReloaded, ManagerStarted, StoreReplaced
 from piman.fleet.history import HistoryStore
@@ -46,7 +47,7 @@ from piman.fleet.operations import Operations
 from piman.fleet.pool import Pool
 from piman.fleet.power import PowerDesk
 from piman.fleet.store import StateStore
-from piman.fleet.target_run import Explanation, Plain
+from piman.fleet.target_run import Explanation
 from piman.fleet.targets import Atlas
 from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
@@ -60,6 +61,9 @@ from piman.web.api import API
 from piman.web.control_socket import ControlSocket, caller_of
 from piman.web.stream import Stream
 from piman.words import Words, own_version
+
+RECALLED_EVENTS = 10_000
+"""Events of earlier processes that verdicts still know."""
 
 SNAPSHOT_SECONDS = 10.0
 """How often statuses that changed are written down."""
@@ -134,6 +138,9 @@ class Manager:
         )
         self.intents = IntentBook(self.state, reactor, self.events)
         self.power = power_switches(reactor, config)
+        self.casebook = Casebook(
+            reactor, nodes=self.registry, switches=lambda: self.operations.desk.switches
+        )
         self.operations = Operations(
             reactor,
             desk=PowerDesk(reactor, self.power.by_address, power_policy(config)),
@@ -142,6 +149,8 @@ class Manager:
             store=self.state,
             intents=self.intents,
             events=self.events,
+            explain=self.casebook.explain,
+            is_stuck=self.casebook.is_stuck,
             settings=operation_settings(config),
         )
         self.stream = Stream(
@@ -151,7 +160,8 @@ class Manager:
             last_id=lambda: self.events.last_id,
             labels=lambda: {switch.address: switch.label for switch in self.config.switches},
         )
-        for observer in (self.registry, self.operations, self.history, self.journal, self.arrivals, self.stream):
+        told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
+        for observer in told:
             self.events.add_observer(observer)
         self.neighbours = KernelNeighbours(reactor)
         self.images = ImageLibrary(
@@ -180,9 +190,10 @@ class Manager:
         """What the operator's words can name, as of now."""
         return atlas_of(self.config, {lease.address: lease.mac for lease in self.leases.leases()})
 
-    def why(self, mac: MACAddress) -> Explanation:
-        """Why a node is where it is."""
-        return Plain(self.registry.status(mac))
+    async def why(self, mac: MACAddress) -> Explanation:
+        """Why a node is where it is; its switch is asked first."""
+        found = await self.casebook.look(mac)
+        return Explanation(found.sentence, found.remedy)
 
     def _in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), work)
@@ -204,6 +215,8 @@ class Manager:
         for recorded in self.history.load_uncovered():
             self.registry.observe(recorded)
         self._say(replaced)
+        recalled = self.history.events(newest=True, limit=RECALLED_EVENTS).addCallback(self.casebook.recall)
+        recalled.addErrback(lambda failure: self._log.warn("verdicts know nothing of before: {why}", why=str(failure)))
         self._snapshots.start(SNAPSHOT_SECONDS, now=False)
 
     async def _end_history(self) -> None:

@@ -142,7 +142,7 @@ class Half:
             history=self.history,
             images=self.images,
             stream=self.stream,
-            why=lambda mac: Explanation(f"why {mac}", "Do something."),
+            why=lambda mac: succeed(Explanation(f"why {mac}", "Do something.")),
             caller=lambda request: self.caller,
             version=VERSION,
         )

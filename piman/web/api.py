@@ -7,7 +7,7 @@ Whatever changes something is a POST, and its event names who asked, and from wh
 """
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ from piman.web.wishes import Refusal
 HASHING_SECONDS = 2.0
 """So long a list of images waits for the digest of a new one."""
 
-Why = Callable[[MACAddress], Explanation]
+Why = Callable[[MACAddress], Awaitable[Explanation]]
 Labels = Mapping[IPv4Address, str]
 Result = TypeVar("Result")
 
@@ -59,7 +59,7 @@ class API:
     All routes.
 
     :param atlas: what words can name, as of now.
-    :param why: why a node is where it is, and what to do.
+    :param why: why a node is where it is, and what to do; it may ask the node's switch first.
     :param caller: who sent a request.
     """
 
@@ -113,20 +113,21 @@ class API:
         return _answer(request, {"nodes": nodes, "strangers": strangers, "slots": slots, "counts": counts})
 
     @app.route("/api/v1/nodes/<name>", methods=["GET"])
-    def node(self, request: IRequest, name: str) -> bytes:
+    async def node(self, request: IRequest, name: str) -> bytes:
         """One node, and why it is where it is."""
         mac = self._board(name)
-        why = shapes.explanation(self._why(mac))
+        why = shapes.explanation(await self._why(mac))
         return _answer(request, {**self._node(mac, _labels(self._atlas()), self._busy()), "why": why})
 
     @app.route("/api/v1/nodes/<name>/why", methods=["GET"])
-    def node_why(self, request: IRequest, name: str) -> bytes:
+    async def node_why(self, request: IRequest, name: str) -> bytes:
         """Why a node is where it is."""
         mac = self._board(name)
+        why = shapes.explanation(await self._why(mac))
         node = self._registry.node(mac)
         known = {"id": str(mac), "name": node.name if node else str(mac)}
         seen = {"phase": self._registry.status(mac).phase.value, "since": self._registry.status(mac).since}
-        return _answer(request, {**known, **seen, **shapes.explanation(self._why(mac))})
+        return _answer(request, {**known, **seen, **why})
 
     @app.route("/api/v1/nodes/<name>/events", methods=["GET"])
     def node_events(self, request: IRequest, name: str) -> "Deferred[bytes]":
