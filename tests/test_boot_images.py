@@ -203,12 +203,30 @@ class RangeTests(SynchronousTestCase):
 
     def test_ignored(self) -> None:
         """Nothing, other units and nonsense mean the whole."""
-        for header in (None, "", "bytes", "bytes=-", "bytes=5-4", "lines=1-2", "bytes=a-b", "bytes=1-2-3"):
+        for header in (None, "", "bytes", "bytes=-", "bytes=5-4", "lines=1-2", "bytes=a-b", "bytes=1 2-3"):
             self.assertIsNone(wanted_span(header, 10), header)
+
+    def test_unit_in_capitals(self) -> None:
+        """Range units are case-insensitive (RFC 9110 section 14.1)."""
+        for header in ("BYTES=2-4", "Bytes=2-4"):
+            self.assertEqual(wanted_span(header, 10), Span(2, 5), header)
+
+    def test_other_alphabets(self) -> None:
+        """Digits and letters of other alphabets are none: ARABIC-INDIC DIGIT ONE, LATIN SMALL LETTER LONG S."""
+        for header in ("bytes=\u0661-", "byte\u017f=1-"):
+            self.assertIsNone(wanted_span(header, 10), header)
+
+    def test_large_numbers(self) -> None:
+        """Numbers may have any number of digits: such a range begins after the end, or ends with the file."""
+        for digits in (19, 20, 5000):
+            self.assertRaises(ValueError, wanted_span, f"bytes={'9' * digits}-", 10)
+            self.assertEqual(wanted_span(f"bytes=2-{'9' * digits}", 10), Span(2, 10))
+            self.assertEqual(wanted_span(f"bytes=-{'9' * digits}", 10), Span(0, 10))
+            self.assertEqual(wanted_span(f"bytes={'0' * digits}2-", 10), Span(2, 10))
 
     def test_unsatisfiable(self) -> None:
         """A range that begins after the end has nothing."""
-        for header in ("bytes=10-", "bytes=11-12", "bytes=-0"):
+        for header in ("bytes=10-", "bytes=11-12", "bytes=-0", "bytes=-000"):
             self.assertRaises(ValueError, wanted_span, header, 10)
 
     @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
@@ -576,6 +594,20 @@ class HTTPDoorTests(DoorTestCase):
         self.assertEqual((status, headers["content-length"], body), (200, str(SIZE), b""))
         self.assertIs(self.state(), IntentState.ORDERED)
 
+    async def test_head_has_no_range(self) -> None:
+        """A range is ignored unless the method is GET (RFC 9110 section 14.2)."""
+        status, headers, body = await self.ask(method="HEAD", Range="bytes=5-9")
+        self.assertEqual((status, headers["content-length"], body), (200, str(SIZE), b""))
+
+    async def test_any_bytes_in_headers(self) -> None:
+        """Headers that are not UTF-8 are nonsense like any other: the whole image."""
+        for name in ("Range", "If-Range"):
+            fetcher = await self.connect()
+            head = f"GET {self.target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: \xff\r\n\r\n"
+            fetcher.transport.write(head.encode("latin-1"))
+            status, _, body = parsed(await fetcher.closed)
+            self.assertEqual((status, body), (200, self.content))
+
     async def test_resume(self) -> None:
         """A broken fetch goes on with a range; the last byte makes it delivered."""
         status, headers, body = await self.ask(Range="bytes=0-999")
@@ -627,8 +659,9 @@ class HTTPDoorTests(DoorTestCase):
 
     async def test_unsatisfiable(self) -> None:
         """416 names the size."""
-        status, headers, _ = await self.ask(Range=f"bytes={SIZE}-")
-        self.assertEqual((status, headers["content-range"]), (416, f"bytes */{SIZE}"))
+        for first in (SIZE, 10**30):
+            status, headers, _ = await self.ask(Range=f"bytes={first}-")
+            self.assertEqual((status, headers["content-range"]), (416, f"bytes */{SIZE}"))
 
     async def check(self, status: int, target: str | None = None, **more: str) -> None:
         """An error is one plain sentence."""

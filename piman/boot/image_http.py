@@ -203,8 +203,10 @@ class ImageHTTPDoor(Door):
         request.setHeader("content-type", "application/octet-stream")
         if request.setETag(etag.encode()) is not None:
             return None
-        header = request.getHeader("range")
-        if request.getHeader("if-range") not in (None, etag):
+        # RFC 9110 section 14.2: "A server MUST ignore a Range header field received with a request method that is
+        # unrecognized or for which range handling is not defined.  For this specification, GET is the only method".
+        header = _text(request, b"range") if request.method == b"GET" else None
+        if _text(request, b"if-range") not in (None, etag):
             header = None
         try:
             span = wanted_span(header, size)
@@ -271,6 +273,12 @@ class ImageHTTPDoor(Door):
         request.setHeader("content-length", str(len(body)))
         request.write(body)
         request.finish()
+
+
+def _text(request: Any, name: bytes) -> str | None:
+    """A header of a request; any bytes are text."""
+    value = request.getHeader(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def image_http_service(

@@ -7,7 +7,11 @@ import re
 
 import attrs
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# RFC 9110 section 14.1: "Range units are case-insensitive".  Its digits are those of ASCII, in any number.
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.ASCII | re.IGNORECASE)
+_DIGITS_READ = 19
+_BEYOND = 1 << 64
+"""More bytes than any file has: stands for all numbers of more digits (int() takes 4300 at most)."""
 
 
 @attrs.frozen
@@ -26,20 +30,28 @@ def wanted_span(header: str | None, size: int) -> Span | None:
 
     :raises ValueError: nothing of the range exists.
     """
-    match = _RANGE.fullmatch((header or "").replace(" ", ""))
-    if match is None or match.group() == "bytes=-":
+    match = _RANGE.fullmatch((header or "").strip())
+    if match is None or not any(match.groups()):
         return None
-    first, last = match.groups()
-    if not first:
-        count = min(int(last), size)
+    first, last = (_position(digits) for digits in match.groups())
+    if first is None:
+        count = min(last or 0, size)
         if not count:
             raise ValueError("an empty suffix")
         return Span(size - count, size)
-    if last and int(last) < int(first):
+    if last is not None and last < first:
         return None
-    if int(first) >= size:
+    if first >= size:
         raise ValueError("it begins after the end")
-    return Span(int(first), min(int(last) + 1, size) if last else size)
+    return Span(first, size if last is None else min(last + 1, size))
+
+
+def _position(digits: str) -> int | None:
+    """The number; None: there is none.  Beyond any file all numbers are the same."""
+    digits = digits.lstrip("0") or digits[:1]
+    if len(digits) > _DIGITS_READ:
+        return _BEYOND
+    return int(digits) if digits else None
 
 
 def covered(spans: tuple[Span, ...], more: Span) -> tuple[Span, ...]:
