@@ -27,7 +27,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from piman.boot.image_http import ImageHTTPSettings, image_http_service
 from piman.boot.image_tcp import ImageSettings, image_service
-from piman.boot.images import ImageChanged, ImageLibrary, in_thread
+from piman.boot.images import ImageChanged, ImageLibrary, NoDescriptorLeft, in_thread
 from piman.boot.ranges import Span, covered, wanted_span
 from piman.boot.streams import FileTransport, IFileTransport
 from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
@@ -56,6 +56,13 @@ def at_once(work: Callable[[], str]) -> "Deferred[str]":
         failed: Deferred[str] = Deferred()
         failed.errback()
         return failed
+
+
+def limit_descriptors(test: SynchronousTestCase) -> None:
+    """No file can be opened until the test is over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    test.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_descriptor() or 0, hard))
 
 
 class LibraryTests(SynchronousTestCase):
@@ -167,6 +174,43 @@ class LibraryTests(SynchronousTestCase):
         self.path.unlink()
         self.assertRaises(ImageMissing, library.open, image)
 
+    def test_shared(self) -> None:
+        """All who open the same content share one descriptor, which the last one closes; others have their own."""
+        library = self.library()
+        image = self.successResultOf(library.image("default"))
+        first, second = library.open(image), library.open(image)
+        self.assertEqual(first.descriptor, second.descriptor)
+        replacement = Path(self.mktemp())
+        replacement.write_bytes(b"xyz")
+        os.replace(replacement, self.path)
+        third = library.open(self.successResultOf(library.image("default")))
+        self.addCleanup(third.close)
+        descriptor = first.descriptor
+        first.close()
+        second.check()
+        self.assertEqual(os.pread(descriptor, 9, 0), b"abc")
+        self.assertEqual(os.pread(third.descriptor, 9, 0), b"xyz")
+        second.close()
+        self.assertRaises(OSError, os.fstat, descriptor)
+
+    def test_opened_again(self) -> None:
+        """A file that everybody closed is opened anew."""
+        library = self.library()
+        image = self.successResultOf(library.image("default"))
+        library.open(image).close()
+        again = library.open(image)
+        self.addCleanup(again.close)
+        self.assertEqual(os.pread(again.descriptor, 9, 0), b"abc")
+
+    def test_no_descriptor(self) -> None:
+        """Without a free descriptor an image is not missing for good, when it is opened nor when it is hashed."""
+        library = self.library()
+        image = self.successResultOf(library.image("default"))
+        limit_descriptors(self)
+        self.assertRaises(NoDescriptorLeft, library.open, image)
+        self.cache.unlink()
+        self.failureResultOf(self.library().image("default"), NoDescriptorLeft)
+
     def test_close_twice(self) -> None:
         """Closing twice closes nobody else's file."""
         library = self.library()
@@ -203,7 +247,17 @@ class RangeTests(SynchronousTestCase):
 
     def test_ignored(self) -> None:
         """Nothing, other units and nonsense mean the whole."""
-        for header in (None, "", "bytes", "bytes=-", "bytes=5-4", "lines=1-2", "bytes=a-b", "bytes=1 2-3"):
+        for header in (
+            None,
+            "",
+            "bytes",
+            "bytes=-",
+            "bytes=5-4",
+            "lines=1-2",
+            "bytes=a-b",
+            "bytes=1-2-3",
+            "bytes=1 2-3",
+        ):
             self.assertIsNone(wanted_span(header, 10), header)
 
     def test_unit_in_capitals(self) -> None:
@@ -726,6 +780,19 @@ class HTTPDoorTests(DoorTestCase):
         self.addCleanup(self.door.stopService)
         status, headers, _ = await self.ask()
         self.assertEqual((status, headers["retry-after"]), (503, "10"))
+
+    async def test_no_descriptor(self) -> None:
+        """Without a descriptor for the image's file: 503, and when to come again; the order stands."""
+        fetcher = await self.connect()
+        head = f"HEAD {self.target} HTTP/1.1\r\nHost: x\r\n\r\n"
+        fetcher.transport.write(head.encode())
+        await self.until(lambda: fetcher.data)
+        limit_descriptors(self)
+        fetcher.data.clear()
+        fetcher.transport.write(f"GET {self.target} HTTP/1.0\r\n\r\n".encode())
+        status, headers, _ = parsed(await fetcher.closed)
+        self.assertEqual((status, headers["retry-after"]), (503, "10"))
+        self.assertIs(self.state(), IntentState.ORDERED)
 
     async def test_descriptors_run_short(self) -> None:
         """A stranger is hung up on while the node still gets its image."""

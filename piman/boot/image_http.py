@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
-from piman.boot.images import ImageChanged, ImageFile, ImageLibrary
+from piman.boot.images import ImageChanged, ImageFile, ImageLibrary, NoDescriptorLeft
 from piman.boot.ranges import Span, covered, wanted_span
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, ImageMissing
@@ -27,6 +27,7 @@ from piman.fleet.model import Intent, IntentState
 
 PORT = 4480
 _FETCHES_KEPT = 16_384
+_LATER = {"retry-after": "10"}
 _IDLE_SECONDS = 60
 """How long a connection without a request is kept."""
 
@@ -159,6 +160,8 @@ class ImageHTTPDoor(Door):
         intent = self.admit(request, digest)
         try:
             file = await self.open(intent)
+        except NoDescriptorLeft as reason:
+            raise Answer(503, "The manager has too many files open.", **_LATER) from reason
         except (Refused, ImageChanged, ImageMissing) as reason:
             raise Answer(410, f"{reason}: say HELLO again") from reason
         try:
@@ -193,7 +196,7 @@ class ImageHTTPDoor(Door):
         if intent.state not in (IntentState.ORDERED, IntentState.DELIVERED):
             raise Answer(410, "The installation is over: say HELLO again.")
         if len(self.streams) >= self.settings.max_streams:
-            raise Answer(503, "Too many nodes fetch images.", **{"retry-after": "10"})
+            raise Answer(503, "Too many nodes fetch images.", **_LATER)
         return intent
 
     def _head(self, request: Any, file: ImageFile) -> Span | None:

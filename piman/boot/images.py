@@ -4,8 +4,10 @@ The root file systems: where they are, their digests, and opening them.
 
 A digest is computed in a thread, once for each (device, inode, size, mtime) of a file, and remembered in a small JSON
 file.  An opened image tells whether its file changed since it was hashed, so that no node is given a mixture of two.
+All who have the same content open share one file descriptor: whoever reads says from where.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -55,13 +57,29 @@ class ImageChanged(Exception):
     """The image's file is not the one that was hashed; the text says which."""
 
 
-class ImageFile:
-    """An image, opened for reading."""
+class NoDescriptorLeft(ImageMissing):
+    """The image cannot be read because too many files and connections are open, for now."""
 
-    def __init__(self, image: Image, descriptor: int, identity: FileIdentity) -> None:
+
+@attrs.define(eq=False)
+class _Opened:
+    """A file, and how many :class:`ImageFile` read it."""
+
+    descriptor: int
+    identity: FileIdentity
+    readers: int = 0
+
+
+class ImageFile:
+    """An image, opened for reading with explicit offsets (``os.pread``, ``os.sendfile``)."""
+
+    def __init__(self, image: Image, opened: _Opened, forget: Callable[[_Opened], None]) -> None:
         self.image = image
-        self.descriptor = descriptor
-        self._identity = identity
+        self.descriptor = opened.descriptor
+        self._identity = opened.identity
+        self._opened = opened
+        self._forget = forget
+        opened.readers += 1
 
     def check(self) -> None:
         """
@@ -74,9 +92,13 @@ class ImageFile:
             raise ImageChanged(f"the file of image {self.image.name} was changed while it was sent: {self.image.path}")
 
     def close(self) -> None:
-        """Let go; harmless twice."""
+        """Let go; harmless twice.  The last one closes the file."""
         descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
+        if descriptor < 0:
+            return
+        self._opened.readers -= 1
+        if not self._opened.readers:
+            self._forget(self._opened)
             os.close(descriptor)
 
 
@@ -121,6 +143,7 @@ class ImageLibrary:
         self._cache = cache
         self._digests: dict[str, str] = _remembered(cache)
         self._hashing: dict[str, list[Deferred[str]]] = {}
+        self._opened: dict[FileIdentity, _Opened] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,18 +172,29 @@ class ImageLibrary:
         """
         Open an image that was hashed.
 
+        :raises NoDescriptorLeft: there is no file descriptor for it.
         :raises ImageMissing: its file cannot be read.
         :raises ImageChanged: its file has another content by now.
         """
         try:
-            descriptor = os.open(image.path, os.O_RDONLY | os.O_CLOEXEC)
+            opened = self._opened.get(FileIdentity.of(os.stat(image.path))) or self._open(image.path)
         except OSError as reason:
             raise _missing(image.name, reason) from reason
-        identity = FileIdentity.of(os.fstat(descriptor))
-        if self._digests.get(str(identity)) != image.digest:
-            os.close(descriptor)
+        if self._digests.get(str(opened.identity)) != image.digest:
+            if not opened.readers:
+                os.close(opened.descriptor)
             raise ImageChanged(f"the file of image {image.name} was changed since it was ordered: {image.path}")
-        return ImageFile(image, descriptor, identity)
+        self._opened[opened.identity] = opened
+        return ImageFile(image, opened, self._forget)
+
+    def _open(self, path: str) -> _Opened:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _Opened(descriptor, FileIdentity.of(os.fstat(descriptor)))
+
+    def _forget(self, opened: _Opened) -> None:
+        """Nobody reads it any more."""
+        if self._opened.get(opened.identity) is opened:
+            del self._opened[opened.identity]
 
     def _path(self, name: str) -> str:
         if name not in self._paths:
@@ -214,6 +248,8 @@ def _remembered(cache: Path | None) -> dict[str, str]:
 
 
 def _missing(name: str, reason: Exception) -> ImageMissing:
+    if isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE):
+        return NoDescriptorLeft(f"image {name} cannot be read now: {reason.strerror}")
     if isinstance(reason, OSError):
         return ImageMissing(f"image {name} cannot be read: {reason.filename}: {reason.strerror}")
     return reason if isinstance(reason, ImageMissing) else ImageMissing(f"image {name}: {reason}")
