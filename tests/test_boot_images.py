@@ -631,6 +631,62 @@ class HTTPDoorTests(DoorTestCase):
         fetcher.transport.loseConnection()
         await self.until(lambda: self.state() is IntentState.DELIVERED)
 
+    async def test_half_close(self) -> None:
+        """A client that says no more after its request gets the whole image."""
+        fetcher = await self.connect()
+        fetcher.transport.write(f"GET {self.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        fetcher.transport.loseWriteConnection()
+        status, _, body = parsed(await fetcher.closed)
+        self.assertEqual((status, body), (200, self.content))
+        self.assertIs(self.state(), IntentState.DELIVERED)
+        self.assertEqual(self.events.of(ImageInterrupted), [])
+
+    async def test_half_close_and_gone(self) -> None:
+        """A client that half-closes and then resets while the last bytes are on the way is lost at once."""
+        self.content = self.content[:200_000]
+        self.path.write_bytes(self.content)
+        image = await self.library.image("default")
+        self.intent = await self.book.order(self.intent, image.digest)
+        self.door._listening.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", self.door.port))
+        client.sendall(f"GET {self.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.shutdown(socket.SHUT_WR)
+        await self.until(lambda: any(s.transport.sent_bytes() == 200_000 for s in self.door.streams))
+        client.close()
+        await self.until(lambda: self.events.of(ImageInterrupted))
+        self.assertIs(self.state(), IntentState.ORDERED)
+
+    async def test_second_fetch(self) -> None:
+        """A new fetch of a node ends its old one, also where no more streams are admitted, and goes on with a range."""
+        self.door.settings = ImageHTTPSettings(port=0, max_streams=1)
+        old = await self.connect(paused=True)
+        old.transport.write(f"GET {self.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await self.until(lambda: any(stream.transport.sent_bytes() for stream in self.door.streams))
+        status, _, body = await self.ask(Range="bytes=1000-")
+        self.assertEqual((status, body), (206, self.content[1000:]))
+        self.assertIn("another fetch", self.events.of(ImageInterrupted)[0].reason)
+        self.assertIs(self.state(), IntentState.DELIVERED)
+        old.transport.resumeProducing()
+        self.assertLess(len(await old.closed), SIZE)
+
+    async def test_stalled_fetches(self) -> None:
+        """A node that stalls fetch after fetch takes a few descriptors, not all."""
+        before = next_descriptor() or 0
+        clients = []
+        for number in range(30):
+            client = socket.socket()
+            self.addCleanup(client.close)
+            clients.append(client)
+            client.connect(("127.0.0.1", self.door.port))
+            client.sendall(f"GET {self.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await self.until(lambda number=number: len(self.events.of(ImageInterrupted)) == number)
+            await self.until(lambda: any(stream.transport.sent_bytes() for stream in self.door.streams))
+        # Ours, the one that is served and its file, and two for those that are about to be closed.
+        self.assertLess(next_descriptor() or 0, before + len(clients) + 6)
+        self.assertEqual(len(self.door.streams), 1)
+
     async def test_two_on_one_connection(self) -> None:
         """Requests that share a connection are answered one after the other."""
         fetcher = await self.connect()

@@ -16,20 +16,19 @@ from twisted.internet.interfaces import IReactorTCP
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
+from piman.boot.connections import Bounds, ImageSite
 from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
 from piman.boot.images import ImageChanged, ImageFile, ImageLibrary, NoDescriptorLeft
 from piman.boot.ranges import Span, covered, wanted_span
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, ImageMissing
-from piman.fleet.model import Intent, IntentState
+from piman.fleet.model import Intent, IntentState, MACAddress
 
 PORT = 4480
 _FETCHES_KEPT = 16_384
 _LATER = {"retry-after": "10"}
-_IDLE_SECONDS = 60
-"""How long a connection without a request is kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +37,7 @@ class ImageHTTPSettings(DoorSettings):
 
     port: int = PORT
     max_streams: int = 4096
+    bounds: Bounds = attrs.field(factory=Bounds)
 
 
 class Answer(Exception):
@@ -122,23 +122,6 @@ class RootResource(Resource):
         return PlainResource(404, "There is nothing here.")
 
 
-class QuietSite(Site):
-    """A site without an access log: its lines would hold tokens."""
-
-    noisy = False
-
-    def __init__(self, door: "ImageHTTPDoor", root: Resource, reactor: Any) -> None:
-        super().__init__(root, reactor=reactor, timeout=_IDLE_SECONDS)
-        self._door = door
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """A protocol for the caller; None: it would leave too few file descriptors."""
-        return super().buildProtocol(addr) if self._door.has_descriptors(addr.host) else None
-
-    def log(self, request: Any) -> None:
-        """Nothing."""
-
-
 class ImageHTTPDoor(Door):
     """Owns the HTTP image port."""
 
@@ -147,13 +130,14 @@ class ImageHTTPDoor(Door):
 
     def __init__(self, reactor: IReactorTCP, *, settings: ImageHTTPSettings, parts: Collaborators) -> None:
         super().__init__(reactor, settings, parts)
+        self._bounds = settings.bounds
         self._fetches: OrderedDict[str, Fetch] = OrderedDict()
 
     def factory(self) -> Any:
         """The site."""
         root = RootResource()
         root.putChild(b"images", ImagesResource(self))
-        return QuietSite(self, root, self._reactor)
+        return ImageSite(root, reactor=self.clock, bounds=self._bounds, admits=self.has_descriptors)
 
     async def serve(self, request: Any, digest: str) -> None:
         """One request from beginning to end."""
@@ -165,6 +149,8 @@ class ImageHTTPDoor(Door):
         except (Refused, ImageChanged, ImageMissing) as reason:
             raise Answer(410, f"{reason}: say HELLO again") from reason
         try:
+            if request._disconnected:
+                return
             span = self._head(request, file)
             if span is None or request.method == b"HEAD":
                 request.finish()
@@ -195,7 +181,7 @@ class ImageHTTPDoor(Door):
             raise Answer(404, "The token is for another image.")
         if intent.state not in (IntentState.ORDERED, IntentState.DELIVERED):
             raise Answer(410, "The installation is over: say HELLO again.")
-        if len(self.streams) >= self.settings.max_streams:
+        if len(self.streams) >= self.settings.max_streams and not self._streams_of(mac):
             raise Answer(503, "Too many nodes fetch images.", **_LATER)
         return intent
 
@@ -224,6 +210,8 @@ class ImageHTTPDoor(Door):
 
     async def _body(self, request: Any, intent: Intent, file: ImageFile, span: Span) -> None:
         transport = request.channel.transport
+        for older in self._streams_of(intent.mac):
+            older.abort("the node began another fetch")
         stream = Stream(intent.mac, transport)
         self.streams.add(stream)
         fetch = self._fetch(intent)
@@ -251,6 +239,9 @@ class ImageHTTPDoor(Door):
         is_ordered = living is not None and living.id == intent.id and living.state is IntentState.ORDERED
         if is_ordered and living is not None and span.end == size and fetch.spans == (Span(0, size),):
             await self.delivered(living, size, fetch.began)
+
+    def _streams_of(self, mac: MACAddress) -> list[Stream]:
+        return [stream for stream in self.streams if stream.mac == mac]
 
     def _fetch(self, intent: Intent) -> Fetch:
         fetch = self._fetches.get(intent.id)

@@ -35,8 +35,8 @@ SEND_BYTES = 2 << 20
 _COPY_BYTES = 256 << 10
 _POLL_SECONDS = (0.002, 0.1)
 """First and longest pause between two looks at what is acknowledged; doubling."""
-_ESTABLISHED, _CLOSE_WAIT = 1, 8
-"""States in TCP_INFO in which the peer has everything that it acknowledged (linux/tcp_states.h)."""
+_ESTABLISHED, _CLOSED, _CLOSE_WAIT = 1, 7, 8
+"""States in TCP_INFO (linux/tcp_states.h); in the first and last the peer has everything that it acknowledged."""
 
 
 class FileTooShort(Exception):
@@ -176,12 +176,18 @@ class FileTransport(tcp.Server):
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
             return
+        if self._state() == _CLOSED:
+            # Reset by a peer that had closed its direction before: nobody reads any more, and nobody else would see.
+            self.abortConnection()
+            return
         clock = IReactorTime(self.reactor)
         self._poll = clock.callLater(pause, self._look, min(2 * pause, _POLL_SECONDS[1]))
 
     def _peer_has_all(self) -> bool:
-        state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        return state in (_ESTABLISHED, _CLOSE_WAIT) and not self._unacknowledged()
+        return self._state() in (_ESTABLISHED, _CLOSE_WAIT) and not self._unacknowledged()
+
+    def _state(self) -> int:
+        return self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
 
     def _unacknowledged(self) -> int:
         """SIOCOUTQ, which has the number of TIOCOUTQ (tcp(7))."""
