@@ -260,7 +260,11 @@ def serve(folder: str) -> None:
         server_address=IPv4Address("127.0.0.1"),
     )
     settings = TFTPSettings(
-        network=IPv4Network("127.0.0.0/8"), address="127.0.0.1", port=10069, transfers_per_client=1000
+        network=IPv4Network("127.0.0.0/8"),
+        address="127.0.0.1",
+        port=10069,
+        transfers_per_client=1000,
+        strangers=1000,
     )
     service = tftp_service(reactor, settings=settings, files=files, addresses=book, events=CapturedEvents())
     service.privilegedStartService()

@@ -8,7 +8,8 @@ takes its port again within a millisecond and would mistake late blocks of the o
 
 Missing files, size probes and "Early terminate" are a boot's daily bread: answered at once, never alarming.
 It takes no files, answers nobody outside the subnet unless told to, and never sends more than one datagram to a client
-that is neither known nor near and has not answered.
+that is neither known nor near and has not answered.  Requests can be forged: who has not answered holds a place for a
+short time only, and gives way when others need it (docs/decisions/tftp-places.md).
 
 1. RFC 1350, 2347, 2348, 2349, 7440: see :mod:`piman.loading.transfers`
 """
@@ -72,7 +73,9 @@ class TFTPSettings:
     """Silence after which the loading of a boot is over."""
     transfers: int = 4096
     transfers_per_client: int = 16
-    """A client that begins more loses the one it neglected longest."""
+    """A client that begins more loses one that it has not answered, else the one it neglected longest."""
+    strangers: int = 256
+    """Transfers of clients without a lease: they get few places, and lose them first."""
     cache_bytes: int = 64 << 20
     """Blocks kept ready to be sent."""
 
@@ -205,18 +208,19 @@ class TFTPServer:
     def _begin(
         self, request: tftp.ReadRequest, data: bytes, mac: MACAddress | None, file: BootFile, client: Address
     ) -> None:
-        if not self._make_room(client[0]):
+        has_lease = self._addresses.holder_of(IPv4Address(client[0])) is not None
+        if not self._make_room(client[0], has_lease):
             file.close()
             return
         is_text = request.mode == "netascii"
         terms = negotiate(request.options, None if is_text else file.size_bytes, self._settings.limits)
         shown: BootFile = NetasciiFile(file) if is_text else file
-        transfer = self._transfer(client, self._clock.seconds(), mac=mac, request=data, file=shown, terms=terms)
-        self.deliveries.begin(transfer)
+        self.deliveries.begin(self._transfer(client, has_lease, mac=mac, request=data, file=shown, terms=terms))
 
     def _transfer(
-        self, client: Address, now: float, *, mac: MACAddress | None, request: bytes, file: BootFile, terms: Terms
+        self, client: Address, has_lease: bool, *, mac: MACAddress | None, request: bytes, file: BootFile, terms: Terms
     ) -> Transfer:
+        now = self._clock.seconds()
         interval = float(terms.timeout_seconds or self._settings.resend_seconds)
         return Transfer(
             client=client,
@@ -227,7 +231,8 @@ class TFTPServer:
             terms=terms,
             edition=self._blocks.edition(file, terms.block_bytes),
             full_bytes=terms.block_bytes + tftp.HEADER_BYTES,
-            is_trusted=self._is_near(client) or self._addresses.holder_of(IPv4Address(client[0])) is not None,
+            is_trusted=has_lease or self._is_near(client),
+            has_lease=has_lease,
             started=now,
             heard=now,
             resend_at=now + interval,
@@ -237,16 +242,26 @@ class TFTPServer:
             confirmed=NOTHING_CONFIRMED if terms.options else 0,
         )
 
-    def _make_room(self, host: str) -> bool:
-        """Whether there is room for one more transfer of this client."""
+    def _make_room(self, host: str, has_lease: bool) -> bool:
+        """
+        Whether there is room for one more transfer of this client, perhaps in place of another.
+
+        If there is none: no ERROR, the firmware would take the file for missing and boot without it.  It asks again.
+        """
         if self._table.count_of(host) >= self._settings.transfers_per_client:
             self.deliveries.forget(self._table.most_neglected(host), "too many at once")
         is_full = len(self._table) >= self._settings.transfers
         if is_full and not self._was_full and self._said.passes("full"):
-            self._log.warn("{count} TFTP transfers run: no more are begun", count=len(self._table))
+            self._log.warn("{count} TFTP transfers run: a new one takes another's place", count=len(self._table))
         self._was_full = is_full
-        # No ERROR then: the firmware would take the file for missing and boot without it; unanswered, it asks again.
-        return not is_full
+        if not is_full and (has_lease or self._table.strangers < self._settings.strangers):
+            return True
+        leaving = self._table.giving_way(has_lease)
+        if leaving is not None:
+            self.deliveries.forget(leaving, "another needed its place")
+            return True
+        self._debug("turned away", "no place for {host}", host=host)
+        return False
 
     def _next_door(self, client: Address) -> "DataProtocol":
         return self.doors[self._table.next_door(client, len(self.doors))]

@@ -48,6 +48,7 @@ def transfer(**changed: Any) -> Transfer:
         "edition": Edition(512),
         "full_bytes": 516,
         "is_trusted": True,
+        "has_lease": True,
         "started": 0.0,
         "heard": 0.0,
         "resend_at": 1.0,
@@ -89,10 +90,11 @@ class NegotiateTests(SynchronousTestCase):
         self.assertEqual(negotiate({"blksize": "65500"}, 10, limits).block_bytes, 65464)
 
     def test_timeout(self) -> None:
-        """timeout is echoed from 1 to 255 seconds and ignored beyond (RFC 2349)."""
-        terms = negotiate({"timeout": "5"}, 10, LIMITS)
-        self.assertEqual((terms.options, terms.timeout_seconds), ({"timeout": "5"}, 5))
-        for asked in ("0", "256", "x"):
+        """timeout is echoed from 1 to 7 seconds; longer ones and impossible ones are left out (RFC 2349)."""
+        for answered in (1, 5, 7):
+            terms = negotiate({"timeout": str(answered)}, 10, LIMITS)
+            self.assertEqual((terms.options, terms.timeout_seconds), ({"timeout": str(answered)}, answered))
+        for asked in ("0", "8", "255", "256", "x"):
             self.assertEqual(self.agreed({"timeout": asked}), {})
 
     def test_window(self) -> None:
@@ -170,9 +172,17 @@ class OverdueTests(SynchronousTestCase):
         self.assertIs(overdue(transfer(is_trusted=False), 1.0), Overdue.WAIT)
 
     def test_give_up(self) -> None:
-        """After long silence it is over, whoever it is."""
-        for changed in ({"is_answered": True}, {"is_trusted": False}, {"resends": 2}):
-            self.assertIs(overdue(transfer(**changed), 15.0), Overdue.GIVE_UP)
+        """After long silence it is over."""
+        patient = transfer(is_answered=True, resend_at=20.0)
+        self.assertIs(overdue(patient, 14.75), Overdue.WAIT)
+        self.assertIs(overdue(patient, 15.0), Overdue.GIVE_UP)
+
+    def test_give_up_first_reply(self) -> None:
+        """Who never answered has seven seconds, whoever it is and whatever patience was agreed on."""
+        for changed in ({"patience_seconds": 510.0}, {"is_trusted": False}, {"resends": 2}, {"has_lease": False}):
+            unanswered = transfer(**({"resend_at": 255.0} | changed))
+            self.assertIs(overdue(unanswered, 6.75), Overdue.WAIT)
+            self.assertIs(overdue(unanswered, 7.0), Overdue.GIVE_UP)
 
 
 class EndTests(SynchronousTestCase):
@@ -228,6 +238,46 @@ class TransferTableTests(SynchronousTestCase):
         table.add(others)
         table.add(own)
         self.assertIs(table.most_neglected("172.30.4.11"), own)
+
+    def test_unanswered_is_most_neglected(self) -> None:
+        """Of one host's transfers one that was never answered goes before one that was, however long ago."""
+        table = TransferTable()
+        answered, unanswered = transfer(heard=-5.0), transfer(client=(CLIENT[0], 49153), heard=5.0)
+        for one in (answered, unanswered):
+            table.add(one)
+        table.answered(answered)
+        self.assertIs(table.most_neglected(CLIENT[0]), unanswered)
+
+    def crowd(self) -> tuple[TransferTable, dict[str, Transfer]]:
+        """A table with two transfers of each kind, those that give way last begun first."""
+        table, kinds = TransferTable(), {}
+        for number, name in enumerate(("board", "asker", "stranger", "nobody") * 2):
+            begun = transfer(client=("172.30.4.11", number), has_lease=name in ("board", "asker"))
+            kinds[name if number < 4 else f"next {name}"] = begun
+            table.add(begun)
+        for name in ("board", "stranger", "next board", "next stranger"):
+            table.answered(kinds[name])
+        return table, kinds
+
+    def test_order_of_giving_way(self) -> None:
+        """To a lease strangers give way, unanswered ones first, then who never answered, the oldest first."""
+        table, kinds = self.crowd()
+        for name in ("nobody", "next nobody", "stranger", "next stranger", "asker", "next asker"):
+            leaving = table.giving_way(has_lease=True)
+            self.assertIs(leaving, kinds[name], name)
+            assert leaving is not None
+            table.remove(leaving)
+        self.assertIsNone(table.giving_way(has_lease=True))
+        self.assertEqual((len(table), table.strangers), (2, 0))
+
+    def test_giving_way_to_strangers(self) -> None:
+        """For a stranger only strangers that never answered do."""
+        table, kinds = self.crowd()
+        self.assertEqual(table.strangers, 4)
+        for name in ("nobody", "next nobody"):
+            self.assertIs(table.giving_way(has_lease=False), kinds[name])
+            table.remove(kinds[name])
+        self.assertIsNone(table.giving_way(has_lease=False))
 
     @given(st.integers(2, 5), st.lists(st.integers(1, 3), max_size=50))
     def test_doors_differ(self, doors: int, ports: list[int]) -> None:

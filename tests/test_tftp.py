@@ -22,6 +22,7 @@ from piman.wire import tftp
 from tests.captures import tftp as captures
 
 MAC = MACAddress.parse("b8:27:eb:00:00:01")
+OTHER = MACAddress.parse("b8:27:eb:00:00:02")
 HOST = "172.30.4.11"
 CLIENT = (HOST, 49152)
 FAR = ("10.0.0.9", 49152)
@@ -413,14 +414,25 @@ class SilenceTests(Serving):
         self.assertEqual(self.pass_time(1), first)
 
     def test_clients_timeout(self) -> None:
-        """The client's timeout sets the first repetition and how long it may be silent."""
+        """The client's timeout sets the first repetition, and not how long it may be silent."""
         self.files.contents[b"file"] = bytes(2000)
-        self.ask(b"file", timeout="10")
+        self.ask(b"file", timeout="5")
         self.acknowledge(0)
-        self.assertEqual(self.pass_time(9.75), [])
+        self.assertEqual(self.pass_time(4.75), [])
         self.assertEqual(self.pass_time(0.25), [tftp.Data(1, bytes(512))])
+        self.pass_time(9.75)
         self.assertEqual(self.live(), 1)
-        self.pass_time(10)
+        self.pass_time(0.25)
+        self.assertEqual(self.live(), 0)
+
+    def test_long_timeout(self) -> None:
+        """A timeout that is too long for us is left out of the OACK and prolongs nothing."""
+        self.files.contents[b"file"] = bytes(2000)
+        [answer] = self.ask(b"file", timeout="255", blksize="1024")
+        self.assertEqual(answer.options, {"blksize": "1024"})
+        self.acknowledge(0)
+        self.assertEqual(self.pass_time(1), [tftp.Data(1, bytes(1024))])
+        self.pass_time(14)
         self.assertEqual(self.live(), 0)
 
 
@@ -462,10 +474,11 @@ class OffSubnetTests(Serving):
 class LimitTests(Serving):
     """Clients that ask for too much."""
 
-    settings = {"transfers": 5, "transfers_per_client": 3}
+    settings = {"transfers": 5, "transfers_per_client": 3, "strangers": 2}
 
     def test_per_client(self) -> None:
-        """A client's fourth transfer costs it the one that it neglected longest."""
+        """A client's fourth transfer costs it the oldest that it never answered."""
+        self.book.bindings[IPv4Address(HOST)] = MAC
         self.files.contents[b"file"] = bytes(600)
         ports = []
         for port in (1, 2, 3):
@@ -479,13 +492,51 @@ class LimitTests(Serving):
 
     def test_in_all(self) -> None:
         """Beyond the total nobody is answered, not even with an ERROR, until there is room."""
-        self.files.contents[b"file"] = bytes(600)
-        for last in range(5):
-            self.assertEqual(len(self.ask(b"file", client=(f"172.30.4.{50 + last}", 1))), 1)
+        self.load_from_nodes(5)
         self.assertEqual(self.ask(b"file"), [])
         self.assertTrue(self.files.opened[-1].is_closed)
         self.pass_time(20)
         self.assertEqual(len(self.ask(b"file")), 1)
+
+    def test_unanswered_give_way(self) -> None:
+        """When all places are taken, the oldest transfer that nobody answered gives way to a client with a lease."""
+        self.load_from_nodes(3)
+        for last in (61, 62):
+            self.book.bindings[IPv4Address(f"172.30.4.{last}")] = MAC
+            self.ask(b"file", client=(f"172.30.4.{last}", 1))
+        self.book.bindings[IPv4Address(HOST)] = MAC
+        self.assertEqual(self.ask(b"file"), [tftp.Data(1, bytes(512))])
+        hosts = sorted(transfer.client[0] for transfer in self.server.deliveries.table)
+        self.assertEqual(hosts, [HOST, *(f"172.30.4.{last}" for last in (50, 51, 52, 62))])
+        self.assertEqual(self.events.of(TransferAborted), [])
+
+    def test_not_to_strangers(self) -> None:
+        """To a client without a lease no other does."""
+        self.load_from_nodes(4)
+        self.book.bindings[IPv4Address(HOST)] = MAC
+        self.ask(b"file")
+        self.assertEqual(self.ask(b"file", client=("172.30.4.99", 1)), [])
+
+    def test_strangers(self) -> None:
+        """Clients without a lease have two places; a third takes that of one which never answered, or gets none."""
+        self.files.contents[b"file"] = bytes(2000)
+        strangers = [(f"172.30.4.{last}", 1) for last in (97, 98, 99, 100)]
+        for stranger in strangers[:3]:
+            self.assertEqual(len(self.ask(b"file", client=stranger)), 1)
+        self.acknowledge(1, client=strangers[2])
+        self.assertEqual([transfer.client for transfer in self.server.deliveries.table], strangers[1:3])
+        self.ask(b"file", client=strangers[3])
+        self.acknowledge(1, client=strangers[3])
+        self.assertEqual(self.ask(b"file", client=strangers[0]), [])
+        self.assertEqual([transfer.client for transfer in self.server.deliveries.table], strangers[2:])
+
+    def load_from_nodes(self, count: int) -> None:
+        """So many clients with leases have begun to load and go on answering for the next seconds."""
+        self.files.contents[b"file"] = bytes(2000)
+        for last in range(50, 50 + count):
+            self.book.bindings[IPv4Address(f"172.30.4.{last}")] = OTHER
+            self.assertEqual(len(self.ask(b"file", client=(f"172.30.4.{last}", 1))), 1)
+            self.acknowledge(1, client=(f"172.30.4.{last}", 1))
 
 
 class EventTests(Serving):

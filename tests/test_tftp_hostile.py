@@ -17,7 +17,7 @@ from piman.boot.content import SMALL_BYTES
 from piman.boot.files import BootFiles
 from piman.fleet.events import BootFilesServed, TransferAborted
 from piman.fleet.model import MACAddress, Node
-from piman.testing.fakes import CapturedEvents, MemoryAddressBook, MemoryDirectory, MemoryNeighbours
+from piman.testing.fakes import CapturedEvents, MemoryAddressBook, MemoryBootFiles, MemoryDirectory, MemoryNeighbours
 from piman.testing.udp import FakeDatagramTransport
 from piman.tftp import DataProtocol, RequestProtocol, TFTPServer, TFTPSettings
 from piman.wire import tftp
@@ -183,6 +183,74 @@ class AnyClientTests(Served):
         self.start()
         self.requests.datagramReceived(b"\0\1" + body, (HOST, 1))
         self.assertTrue(self.sent() <= 1)
+
+
+class FloodTests(SynchronousTestCase):
+    """Requests from forged addresses, which nobody answers, against a server with its usual limits."""
+
+    def setUp(self) -> None:
+        """A server, and a board with a lease."""
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.book = MemoryAddressBook({IPv4Address(HOST): MAC})
+        self.server = TFTPServer(
+            self.clock,
+            settings=TFTPSettings(network=IPv4Network("172.30.0.0/16")),
+            files=MemoryBootFiles({b"kernel8.img": SMALL}),
+            addresses=self.book,
+            events=CapturedEvents(),
+        )
+        self.transports = [FakeDatagramTransport("172.30.4.1", 50_000 + index) for index in range(4)]
+        for transport in self.transports:
+            DataProtocol(self.server).makeConnection(transport)
+
+    def ask(self, host: str, port: int, **options: str) -> None:
+        """One request."""
+        self.server.request_arrived(tftp.ReadRequest(b"kernel8.img", "octet", options).to_wire(), (host, port))
+
+    def flood(self, **options: str) -> None:
+        """257 addresses ask sixteen times each, in four tenths of a second."""
+        for number in range(257):
+            for port in range(16):
+                self.ask(f"172.30.{8 + number // 256}.{number % 256}", 1024 + port, **options)
+                self.clock.advance(0.4 / (257 * 16))
+
+    def is_loading(self, host: str) -> bool:
+        """Whether this board is given its file."""
+        client = (host, 49152)
+        self.ask(*client)
+        transfer = self.server.deliveries.table.at(client)
+        if transfer is None:
+            return False
+        assert isinstance(transfer.door, DataProtocol)
+        for block in range(1, 4):
+            transfer.door.datagramReceived(tftp.Acknowledgement(block).to_wire(), client)
+        return self.server.deliveries.table.at(client) is None
+
+    def test_of_strangers(self) -> None:
+        """Addresses without a lease take few places; neither a board with a lease nor one without waits for them."""
+        self.flood(timeout="255")
+        self.assertEqual(len(self.server.deliveries.table), 256)
+        self.assertTrue(self.is_loading(HOST))
+        self.assertTrue(self.is_loading("172.30.4.99"))
+
+    def test_of_nodes(self) -> None:
+        """Nor does it when the addresses are those of nodes."""
+        for number in range(257):
+            address = IPv4Address(f"172.30.{8 + number // 256}.{number % 256}")
+            self.book.bindings[address] = MACAddress.parse(f"b8:27:eb:01:{number // 256:02x}:{number % 256:02x}")
+        for _ in range(2):
+            self.flood(timeout="255")
+            self.assertEqual(len(self.server.deliveries.table), 4096)
+            self.assertTrue(self.is_loading(HOST))
+
+    def test_is_over_soon(self) -> None:
+        """Seven seconds after a flood nothing of it is left, whatever timeout it asked for."""
+        for timeout in ("1", "5", "255"):
+            self.flood(timeout=timeout)
+            self.clock.advance(7)
+            self.server.deliveries.sweep()
+            self.assertEqual(len(self.server.deliveries.table), 0, timeout)
 
 
 class Fetching(Served):

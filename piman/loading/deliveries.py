@@ -143,7 +143,8 @@ class Deliveries:
         if transfer.resends:
             transfer.resends = 0
             transfer.interval = transfer.first_interval
-        transfer.is_answered = True
+        if not transfer.is_answered:
+            self.table.answered(transfer)
         if number == transfer.last:
             self._end(transfer, whole=True)
         else:

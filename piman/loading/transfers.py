@@ -23,6 +23,14 @@ Address = tuple[str, int]
 
 FIRST_REPLY_RESENDS = 2
 """How often a first reply, which nobody has confirmed, is repeated to a client that is known or near."""
+FIRST_REPLY_SECONDS = 7.0
+"""How long a first reply may stay unanswered, whatever was asked for: sent at 0, 1 and 3 s, and 4 s for the last."""
+LONGEST_TIMEOUT_SECONDS = 7
+"""
+The longest ``timeout`` that is agreed to: curl asks for 6, U-Boot for 5.
+
+RFC 2349 allows 255, and a server to leave the option out: how long we wait for silent clients is ours to say.
+"""
 NOTHING_CONFIRMED = -1
 REMEMBERED_CLIENTS = 16_384
 """Client addresses and ports whose last data socket is remembered."""
@@ -56,7 +64,8 @@ def negotiate(asked: Mapping[str, str], size_bytes: int | None, limits: Limits) 
     Agree to the options that were asked for, in their order, and to no other.
 
     RFC 2347: "The server must not include in the OACK any option which had not been specifically requested by the
-    client."  Values that their RFC does not allow are ignored, as if the option were not there.
+    client."  Values that their RFC does not allow are ignored, as if the option were not there, and so is a longer
+    ``timeout`` than ours: an OACK may only repeat the value or leave the option out (RFC 2349).
 
     :param size_bytes: None: not known beforehand.
     """
@@ -66,7 +75,7 @@ def negotiate(asked: Mapping[str, str], size_bytes: int | None, limits: Limits) 
         number = _number(value)
         if name == "tsize" and number is not None and size_bytes is not None:
             agreed[name] = str(size_bytes)
-        elif name == "timeout" and number is not None and 1 <= number <= 255:
+        elif name == "timeout" and number is not None and 1 <= number <= LONGEST_TIMEOUT_SECONDS:
             chosen["timeout_seconds"], agreed[name] = number, value
         elif name == "blksize" and number is not None and number >= tftp.MINIMUM_BLOCK_BYTES:
             chosen["block_bytes"] = min(number, limits.block_bytes, tftp.MAXIMUM_BLOCK_BYTES)
@@ -108,12 +117,14 @@ class Transfer:
     """A DATA datagram shorter than this is the last."""
     is_trusted: bool
     """Whether its client is known or near, so that the first reply may be repeated."""
+    has_lease: bool
+    """Whether its client holds an address of ours; the others are strangers."""
     started: float
     heard: float
     """When the client last said something new."""
     resend_at: float
     patience_seconds: float
-    """How long the client may be silent."""
+    """How long the client may be silent once it has answered."""
     first_interval: float
     """Silence before the first repetition."""
     interval: float
@@ -126,6 +137,7 @@ class Transfer:
     last_bytes: int = 0
     """What the last block holds."""
     is_answered: bool = False
+    """Whether the client has confirmed anything; :meth:`TransferTable.answered` says so."""
     resends: int = 0
     """Since the client last said something new."""
     retransmits: int = 0
@@ -168,7 +180,8 @@ class Overdue(Enum):
 
 def overdue(transfer: Transfer, now: float) -> Overdue:
     """What the client's silence calls for."""
-    if now - transfer.heard >= transfer.patience_seconds:
+    # Who only asked may be nobody: a forged request must not hold a place for long.
+    if now - transfer.heard >= (transfer.patience_seconds if transfer.is_answered else FIRST_REPLY_SECONDS):
         return Overdue.GIVE_UP
     if now < transfer.resend_at:
         return Overdue.WAIT
@@ -191,13 +204,21 @@ def is_normal_end(transfer: Transfer, error: tftp.Error) -> bool:
     return error.code == tftp.ErrorCode.UNDEFINED and (transfer.confirmed <= 0 or "terminate" in error.message.lower())
 
 
+GIVING_WAY = ((False, False), (False, True), (True, False))
+"""Which transfers lose their places, by whether they have a lease and an answer, the first to go first."""
+
+
 class TransferTable:
-    """All transfers that are not over, and which data socket each client had last."""
+    """All transfers that are not over, who gives way to new ones, and which data socket each client had last."""
 
     def __init__(self) -> None:
         self._transfers: dict[Address, Transfer] = {}
         self._of_host: dict[str, dict[Address, Transfer]] = {}
         """The same, by the client's address: a flood of one host must not cost a look at all others."""
+        self._queues: dict[tuple[bool, bool], dict[Address, Transfer]] = {
+            (has_lease, is_answered): {} for has_lease in (False, True) for is_answered in (False, True)
+        }
+        """The same, by lease and answer, the oldest first: a flood of many hosts must not cost that look either."""
         self._last_door: dict[Address, int] = {}
         self._rotation = 0
         self.at = self._transfers.get
@@ -213,22 +234,49 @@ class TransferTable:
         """A transfer begins; there is no other to this address and port."""
         self._transfers[transfer.client] = transfer
         self._of_host.setdefault(transfer.client[0], {})[transfer.client] = transfer
+        self._queue_of(transfer)[transfer.client] = transfer
 
     def remove(self, transfer: Transfer) -> None:
         """A transfer is over."""
         host = transfer.client[0]
         del self._transfers[transfer.client]
+        del self._queue_of(transfer)[transfer.client]
         del self._of_host[host][transfer.client]
         if not self._of_host[host]:
             del self._of_host[host]
+
+    def answered(self, transfer: Transfer) -> None:
+        """The client of a transfer confirmed something for the first time."""
+        del self._queue_of(transfer)[transfer.client]
+        transfer.is_answered = True
+        self._queue_of(transfer)[transfer.client] = transfer
+
+    def _queue_of(self, transfer: Transfer) -> dict[Address, Transfer]:
+        return self._queues[transfer.has_lease, transfer.is_answered]
+
+    @property
+    def strangers(self) -> int:
+        """How many transfers clients without a lease have."""
+        return len(self._queues[False, False]) + len(self._queues[False, True])
+
+    def giving_way(self, has_lease: bool) -> Transfer | None:
+        """
+        The transfer whose place a new one may take; None: none.
+
+        A client without a lease takes only the place of one like it that has not answered.
+        """
+        for kind in GIVING_WAY if has_lease else GIVING_WAY[:1]:
+            for oldest in self._queues[kind].values():
+                return oldest
+        return None
 
     def count_of(self, host: str) -> int:
         """How many transfers one address has."""
         return len(self._of_host.get(host, ()))
 
     def most_neglected(self, host: str) -> Transfer:
-        """The transfer of one address from which nothing was heard for longest."""
-        return min(self._of_host[host].values(), key=lambda transfer: transfer.heard)
+        """The transfer of one address from which nothing was heard at all, or nothing for longest."""
+        return min(self._of_host[host].values(), key=lambda transfer: (transfer.is_answered, transfer.heard))
 
     def was_served(self, client: Address) -> bool:
         """Whether this address and port was answered lately."""
