@@ -174,12 +174,12 @@ class TFTPServer:
         host = IPv4Address(client[0])
         mac = self._files.node_at(host, request.filename)
         name = request.filename.decode("utf-8", "backslashreplace")
-        self._reports.asked(mac, name, self._clock.seconds())
         self._addresses.touch(host)
         replaced = self._table.at(client)
         if replaced is not None:
             self.deliveries.forget(replaced, "asked anew from the same port")
         if request.mode not in MODES:
+            self._reports.asked(mac, name, self._clock.seconds())
             self._refuse(client, ErrorCode.ILLEGAL_OPERATION, "only octet and netascii are served")
             return
         try:
@@ -192,6 +192,7 @@ class TFTPServer:
             self._refuse(client, ErrorCode.ACCESS_VIOLATION, str(reason))
         except OSError as reason:
             # Unanswered: the client asks again.  An ERROR would make it boot without the file.
+            self._reports.turned_away(mac, self._clock.seconds())
             if self._said.passes(reason.errno):
                 self._log.warn("cannot serve {name!r} to {at} now: {reason}", name=name, at=client, reason=reason)
         else:
@@ -199,6 +200,7 @@ class TFTPServer:
 
     def _missed(self, mac: MACAddress | None, name: str, reason: Exception) -> None:
         """Say it once a boot: early Pi 4 boot loaders repeat such requests as fast as they can."""
+        self._reports.asked(mac, name, self._clock.seconds())
         if self._reports.missed(mac, name):
             self._log.info("{mac} did not get {name!r}: {reason}", mac=mac, name=name, reason=reason)
 
@@ -210,8 +212,10 @@ class TFTPServer:
     ) -> None:
         has_lease = self._addresses.holder_of(IPv4Address(client[0])) is not None
         if not self._make_room(client[0], has_lease):
+            self._reports.turned_away(mac, self._clock.seconds())
             file.close()
             return
+        self._reports.asked(mac, file.name, self._clock.seconds())
         is_text = request.mode == "netascii"
         terms = negotiate(request.options, None if is_text else file.size_bytes, self._settings.limits)
         shown: BootFile = NetasciiFile(file) if is_text else file

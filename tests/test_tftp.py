@@ -242,6 +242,7 @@ class RefusalTests(Serving):
         self.files.contents[b"file"] = b"x"
         self.files.failure = OSError(24, "Too many open files")
         self.assertEqual(self.ask(b"file"), [])
+        self.assertEqual(self.events.events, [])
         self.files.failure = None
         self.assertEqual(self.ask(b"file"), [tftp.Data(1, b"x")])
 
@@ -529,6 +530,26 @@ class LimitTests(Serving):
         self.acknowledge(1, client=strangers[3])
         self.assertEqual(self.ask(b"file", client=strangers[0]), [])
         self.assertEqual([transfer.client for transfer in self.server.deliveries.table], strangers[2:])
+
+    def test_turned_away_is_no_loading(self) -> None:
+        """A node that is turned away has not begun to load, and nothing is reported of it."""
+        self.load_from_nodes(5)
+        before = len(self.events.events)
+        self.assertEqual(self.ask(b"file"), [])
+        self.pass_time(12)
+        self.assertEqual([event for event in self.events.events[before:] if event.mac == MAC], [])
+
+    def test_turned_away_amid_loading(self) -> None:
+        """A loading that runs is not over while its node is turned away."""
+        self.files.contents[b"config.txt"] = b"x"
+        self.fetch(b"config.txt")
+        self.load_from_nodes(5)
+        for _ in range(3):
+            self.assertEqual(self.ask(b"file"), [])
+            self.pass_time(5)
+        self.assertEqual(self.events.of(BootFilesServed), [])
+        self.pass_time(6)
+        self.assertEqual(len(self.events.of(BootFilesServed)), 1)
 
     def load_from_nodes(self, count: int) -> None:
         """So many clients with leases have begun to load and go on answering for the next seconds."""

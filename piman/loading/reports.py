@@ -47,7 +47,7 @@ class LoadingReports:
         self._loadings: dict[MACAddress, Loading] = {}
 
     def asked(self, mac: MACAddress | None, name: str, now: float) -> None:
-        """The node asked for a file."""
+        """The node asked for a file and gets an answer."""
         if mac is None:
             return
         loading = self._loadings.get(mac)
@@ -57,6 +57,12 @@ class LoadingReports:
             self._loadings[mac] = Loading(now, now, live=loading.live if loading is not None else 0)
             self._events.emit(LoadingStarted(mac=mac, name=name[:LONGEST_NAME]))
         else:
+            loading.heard = now
+
+    def turned_away(self, mac: MACAddress | None, now: float) -> None:
+        """The node asked and was not answered: no loading begins, and one that runs goes on."""
+        loading = self._loadings.get(mac) if mac is not None else None
+        if loading is not None:
             loading.heard = now
 
     def missed(self, mac: MACAddress | None, name: str) -> bool:
