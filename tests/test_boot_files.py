@@ -164,6 +164,25 @@ class WhoseViewTests(BootDirectory):
         self.assertRefused(NOBODY_AT, "config.txt", unknown_clients="refuse")
         self.assertEqual(self.fetch(ONE_AT, "config.txt", unknown_clients="refuse"), b"shared")
 
+    def test_unknown_refused_whatever_prefix(self) -> None:
+        """Then a name proves nothing: whoever asks with a node's prefix is as unknown as before, and gets nothing."""
+        self.write("boot/config.txt", b"shared")
+        self.write("boot/dc-a6-32-01-36-c2/config.txt", b"two")
+        files = self.files(unknown_clients="refuse")
+        for prefix in (TWO_SERIAL, TWO_SERIAL.upper(), "dc-a6-32-01-36-c2", f"{ONE_SERIAL}/{TWO_SERIAL}", "12345678"):
+            name = f"{prefix}/config.txt".encode()
+            self.assertIsNone(files.node_at(NOBODY_AT, name), name)
+            self.assertRaises(BootFileRefused, files.open, NOBODY_AT, name)
+
+    def test_neighbour_under_refuse(self) -> None:
+        """A known node in the neighbour table is let in, to its own view whatever prefix it asks with."""
+        self.write("boot/b8-27-eb-00-00-01/config.txt", b"one")
+        self.write("boot/dc-a6-32-01-36-c2/config.txt", b"two")
+        self.neighbours.entries = {NOBODY_AT: TWO, IPv4Address("172.30.4.98"): STRANGER}
+        for prefix in ("", f"{TWO_SERIAL}/", f"{ONE_SERIAL}/", "b8-27-eb-00-00-01/"):
+            self.assertEqual(self.fetch(NOBODY_AT, f"{prefix}config.txt", unknown_clients="refuse"), b"two", prefix)
+            self.assertRefused(IPv4Address("172.30.4.98"), f"{prefix}config.txt", unknown_clients="refuse")
+
     def test_choice_changes(self) -> None:
         """The operator's choice can change at any time; a mistaken one changes nothing, an open file stays open."""
         self.write("boot/config.txt", b"shared")

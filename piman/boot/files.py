@@ -4,7 +4,8 @@ What a node sees when it asks for a boot file: a view, not a folder.
 
 Whose view it is follows from the client's address, not from the name: the exact binding of the address (offers
 included), else a prefix that names a known node, else the neighbour table.  A prefix that names another node never
-changes the view.  A view is the node's own files, then those of its image, then the shared ``boot_dir``;
+changes the view of a binding.  A prefix proves nothing: where unknown clients are refused, it says nothing either.  A
+view is the node's own files, then those of its image, then the shared ``boot_dir``;
 docs/protocols/tftp.md has the whole rule.
 
 It serves regular files below those directories and nothing else: no registered root file system, nothing that a
@@ -58,7 +59,7 @@ class BootFiles:
     :param boot_dir: what all nodes share; a folder in it that is named for a MAC or a serial is that node's own.
     :param overlay_dir: more such folders, apart from the shared files.
     :param image_dirs: by name of an image, the boot files of the nodes that run it.
-    :param unknown_clients: ``shared`` or ``refuse``.
+    :param unknown_clients: ``shared`` or ``refuse``; under ``refuse`` no prefix makes a client known.
     :param server_address: what ``MASTER`` becomes in ``cmdline.txt`` and ``config.txt``.
     :param protected_paths: files that are never served, and directories nothing of which is.
     """
@@ -96,6 +97,7 @@ class BootFiles:
         """
         Show clients that are no known node the shared files (``shared``) or nothing (``refuse``) from now on.
 
+        Under ``shared`` a client without a binding is who its prefix says; under ``refuse`` that is not believed.
         Files that are open stay open.
         """
         if choice not in UNKNOWN_CLIENTS:
@@ -145,7 +147,8 @@ class BootFiles:
         bound = self._addresses.holder_of(client)
         if bound is not None:
             return bound
-        named = self._named_by(components[0]) if len(components) > 1 else None
+        is_believed = self._unknown_clients == "shared" and len(components) > 1
+        named = self._named_by(components[0]) if is_believed else None
         if named is not None:
             return named.mac
         seen = self._neighbours.mac_at(client)
