@@ -228,6 +228,63 @@ class ViewTests(BootDirectory):
             self.assertMissing(ONE_AT, f"{prefix}/cmdline.txt")
             self.assertMissing(ONE_AT, f"12345678/{prefix}/cmdline.txt")
 
+    def test_detour_to_another(self) -> None:
+        """Nor does a symbolic link, in the shared files, in the node's own or in those of its image."""
+        self.write(f"boot/{TWO_SERIAL}/secret.txt", b"two")
+        self.write("boot/dc-a6-32-01-36-c2/deep/secret.txt", b"two")
+        self.write(f"boot/{ONE_SERIAL}/config.txt", b"one")
+        self.write("lab/config.txt", b"lab")
+        (self.boot / "loop").symlink_to(".")
+        (self.boot / "around").symlink_to("../boot")
+        (self.boot / "deep").symlink_to("dc-a6-32-01-36-c2/deep")
+        (self.boot / "file").symlink_to(f"{TWO_SERIAL}/secret.txt")
+        (self.boot / ONE_SERIAL / "up").symlink_to("..")
+        (self.base / "lab" / "across").symlink_to("../boot")
+        settings = {"image_dirs": {"lab": self.base / "lab"}}
+        detours = ["file", "deep/secret.txt"]
+        for link in ("loop", "loop/loop", "around", "up", "up/loop", "across", "12345678/loop"):
+            detours += [f"{link}/{TWO_SERIAL}/secret.txt", f"{link}/dc-a6-32-01-36-c2/deep/secret.txt"]
+        for name in detours:
+            self.assertRefused(ONE_AT, name, **settings)
+            self.assertRaises((BootFileRefused, BootFileMissing), self.fetch, NOBODY_AT, name, **settings)
+
+    def test_detour_to_oneself(self) -> None:
+        """By whatever links, a node sees its own folder, and everybody the shared files."""
+        self.write("boot/start4.elf", b"shared")
+        self.write(f"boot/{TWO_SERIAL}/secret.txt", b"two")
+        (self.boot / "loop").symlink_to(".")
+        self.book.bindings[TWO_AT] = TWO
+        self.assertEqual(self.fetch(TWO_AT, f"loop/{TWO_SERIAL}/secret.txt"), b"two")
+        for client in (ONE_AT, TWO_AT, NOBODY_AT):
+            self.assertEqual(self.fetch(client, "loop/loop/start4.elf"), b"shared")
+
+    def test_one_folder_for_two(self) -> None:
+        """A node's folder may be a link to another's: the operator gave them one, all of it and nothing beside it."""
+        self.write("boot/dc-a6-32-01-36-c2/config.txt", b"both")
+        self.write(f"boot/{TWO_SERIAL}/secret.txt", b"two")
+        (self.boot / "b8-27-eb-00-00-01").symlink_to("dc-a6-32-01-36-c2")
+        (self.boot / "dc-a6-32-01-36-c2" / "out").symlink_to(f"../{TWO_SERIAL}")
+        self.assertEqual(self.fetch(ONE_AT, "config.txt"), b"both")
+        self.assertRefused(ONE_AT, "out/secret.txt")
+
+    def test_all_folders_for_one(self) -> None:
+        """A link to the folder of all own folders, or around it, makes none of them this node's."""
+        self.write(f"boot/{TWO_SERIAL}/secret.txt", b"two")
+        self.write("boot/config.txt", b"shared")
+        for target, way in ((".", ""), ("..", "boot/")):
+            (self.boot / ONE_SERIAL).symlink_to(target)
+            self.assertRefused(ONE_AT, f"{ONE_SERIAL}/{way}{TWO_SERIAL}/secret.txt")
+            self.assertEqual(self.fetch(ONE_AT, f"{way}config.txt"), b"shared")
+            (self.boot / ONE_SERIAL).unlink()
+
+    def test_detour_to_overlay_dir(self) -> None:
+        """In a directory of its own a node's folder is safe too, from links in another node's."""
+        self.write(f"nodes/{TWO_SERIAL}/secret.txt", b"two")
+        self.write(f"nodes/{ONE_SERIAL}/config.txt", b"one")
+        (self.base / "nodes" / ONE_SERIAL / "up").symlink_to("..")
+        self.assertRefused(ONE_AT, f"up/{TWO_SERIAL}/secret.txt", overlay_dir=self.base / "nodes")
+        self.assertEqual(self.fetch(ONE_AT, f"up/{ONE_SERIAL}/config.txt", overlay_dir=self.base / "nodes"), b"one")
+
     def test_unbound_by_prefix(self) -> None:
         """An unbound client is given the view that its prefix names."""
         self.write(f"boot/{TWO_SERIAL}/cmdline.txt", b"two")

@@ -9,7 +9,7 @@ view is the node's own files, then those of its image, then the shared ``boot_di
 docs/protocols/tftp.md has the whole rule.
 
 It serves regular files below those directories and nothing else: no registered root file system, nothing that a
-symbolic link reaches outside.
+symbolic link reaches outside or in the own folder of another node.
 """
 
 import os
@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from piman.boot.content import SMALL_BYTES, Shelf, WholeFile
 from piman.boot.names import Components, components_of, dashed, mac_in, serial_in
-from piman.boot.tree import Found, found_file, is_under, opened_directory
+from piman.boot.tree import Found, found_file, is_under, opened_directory, real_folder
 from piman.fleet.interfaces import (
     BootFile,
     BootFileMissing,
@@ -47,8 +47,8 @@ class Candidate:
     root: bytes
     path: bytes
     """Below the root."""
-    is_own: bool
-    """Whether it lies among the files that are this node's alone."""
+    own: bytes | None = None
+    """The folder below the root that is this node's alone; None: it is looked for among the shared files."""
 
 
 @implementer(IBootFiles)
@@ -138,6 +138,7 @@ class BootFiles:
                 with found_file(descriptor, candidate.path) as found:
                     if found is not None:
                         self._check(found, candidate, trees)
+                        self._check_owner(found, candidate, trees, mac)
                         return self._content(found, name, components[-1])
         raise BootFileMissing("no such file")
 
@@ -177,12 +178,12 @@ class BootFiles:
         for folder in self._own_folders(mac):
             for root in (self._overlay_dir, self._boot_dir):
                 if root is not None:
-                    yield Candidate(root, b"/".join((folder, *own)), is_own=True)
+                    yield Candidate(root, b"/".join((folder, *own)), own=folder)
         for path in (components, rest) if is_prefix else (components,):
             if len(path) > 1 and self._named_by(path[0]) is not None:
                 continue  # the own folder of a node: of this one it was seen above, of another one it is not shown
             for root in self._shared_roots(mac):
-                yield Candidate(root, b"/".join(path), is_own=False)
+                yield Candidate(root, b"/".join(path))
 
     def _own_folders(self, mac: MACAddress | None) -> Iterator[bytes]:
         """The names of the folders that are this node's alone."""
@@ -218,10 +219,42 @@ class BootFiles:
         _, overlays = trees.get(self._overlay_dir or b"", (-1, b""))
         _, shared = trees.get(self._boot_dir, (-1, b""))
         # One of the two may lie in the other, or be the same.
-        if not candidate.is_own and overlays != shared and max(homes, key=len) == overlays:
+        if candidate.own is None and overlays != shared and max(homes, key=len) == overlays:
             raise BootFileRefused("the file belongs to a single node")
         if self._is_protected(found):
             raise BootFileRefused("root file systems are not served here")
+
+    def _check_owner(
+        self, found: Found, candidate: Candidate, trees: Mapping[bytes, tuple[int, bytes]], mac: MACAddress | None
+    ) -> None:
+        """
+        Let no detour (``loop -> .``) lead into the own folder of another node.
+
+        A link of this node's name to that very folder is none: by it the operator gave one folder to both.
+
+        :raises BootFileRefused: when the file really lies in the folder of another node.
+        """
+        if all(owner == mac for owner in self._owners(found, trees)):
+            return
+        if candidate.own is not None:
+            own = real_folder(trees[candidate.root][0], candidate.own)
+            if own is not None and found.is_under(own) and not any(is_under(home, own) for home in self._homes(trees)):
+                return
+        raise BootFileRefused("the file belongs to another node")
+
+    def _owners(self, found: Found, trees: Mapping[bytes, tuple[int, bytes]]) -> Iterator[MACAddress]:
+        """The known nodes in whose own folders a file really lies."""
+        for home in self._homes(trees):
+            if found.is_under(home):
+                folder, *below = found.path[len(home.rstrip(b"/")) + 1 :].split(b"/", 1)
+                owner = self._named_by(folder) if below else None
+                if owner is not None:
+                    yield owner.mac
+
+    def _homes(self, trees: Mapping[bytes, tuple[int, bytes]]) -> set[bytes]:
+        """Where the directories that hold own folders really lie."""
+        roots = (self._overlay_dir or self._boot_dir, self._boot_dir)
+        return {trees[root][1] for root in roots if root in trees}
 
     def _is_protected(self, found: Found) -> bool:
         """Whether it is a protected file, by whatever name, or lies in a protected directory."""

@@ -63,6 +63,21 @@ def opened_directory(path: bytes) -> Iterator[tuple[int, bytes] | None]:
         os.close(descriptor)
 
 
+def real_folder(directory: int, relative: bytes) -> bytes | None:
+    """
+    Where the folder of that name, as seen from a directory, really lies; None when there is none.
+
+    :raises OSError: as :func:`opened_directory`.
+    """
+    descriptor = _resolved(relative, os.O_DIRECTORY, directory)
+    if descriptor is None:
+        return None
+    try:
+        return _real_path(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def found_file(directory: int, relative: bytes) -> Iterator[Found | None]:
     """
