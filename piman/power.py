@@ -72,4 +72,4 @@ def power_policy(config: Config) -> PowerPolicy:
 
 def operation_settings(config: Config) -> OperationSettings:
     """The knobs of operations."""
-    return OperationSettings(max_blast=config.operations.max_blast)
+    return OperationSettings(max_blast=config.operations.max_blast, admission=config.operations.admission)

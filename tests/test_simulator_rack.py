@@ -9,7 +9,7 @@ from rich.console import Console
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from piman.simulator.rack import Rack, RackOptions, free_ports, simulate
+from piman.simulator.rack import Rack, RackOptions, simulate
 from piman.simulator.running.manager import ManagerFailed
 from piman.simulator.wiring.faults import Faults
 
@@ -68,16 +68,6 @@ class RackTests(TestCase):
             self.assertIn("what", str(failure))
         else:
             self.fail("it should not have started")
-
-
-class PortTests(SynchronousTestCase):
-    """Free ports."""
-
-    def test_different(self) -> None:
-        """All are different, and the agents' port is the one that is taken already."""
-        ports = free_ports(3_000)
-        tcp, udp = {ports.hello, ports.image, ports.http}, {ports.dhcp, ports.tftp, ports.ntp}
-        self.assertEqual((len(tcp), len(udp), ports.agent), (3, 3, 3_000))
 
 
 class OptionTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from piman.simulator.rack import free_ports
+from piman.simulator.running.claims import free_ports
 from piman.simulator.running.manager import ManagerFailed, ManagerProcess
 
 SERVES = (

@@ -48,6 +48,8 @@ class OperationSettings:
     """Power cycles for one target."""
     kept: int = 200
     """Operations that are over and still shown."""
+    admission: bool = True
+    """Whether the next targets wait until those in flight have passed what the manager bears."""
     unmapped_seconds: float = 60.0
     """How long a board is waited for on a port that leads to no known node."""
 
@@ -347,7 +349,7 @@ class Operations:
             if report.step is Step.WAITING and (operation.id, index) not in self._runs
         ]
         room = len(waiting)
-        if operation.action is not Action.POWER_OFF:
+        if self.settings.admission and operation.action is not Action.POWER_OFF:
             room = self.window.room - sum(not run.is_through for run in self._runs.values())
         if operation.at_most:
             room = min(room, operation.at_most - sum(name == operation.id for name, _ in self._runs))

@@ -319,6 +319,7 @@ class OperationsSection:
     max_blast: int = setting(number(1, 1_000_000, "nodes"), 20)
     off_seconds: float = setting(seconds(0, 600), 5.0, shown="5")
     stagger_seconds: float = setting(seconds(0, 600), 1.0, shown="1")
+    admission: bool = setting(flag, True)
 
 
 def _reading(name: str) -> str:

@@ -7,12 +7,10 @@ they come up, and in the end compares what the boards experienced with what the 
 """
 
 import re
-import resource
 import shutil
-import socket
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -29,17 +27,17 @@ from piman.simulator.booting.journal import STEPS, Journal, Step
 from piman.simulator.pi import MODELS, Pi
 from piman.simulator.running import plan, truth
 from piman.simulator.running.agents import agents_site
+from piman.simulator.running.claims import free_ports, raise_descriptor_limit
 from piman.simulator.running.harness import Harness, PowerCuts
 from piman.simulator.running.manager import ManagerFailed, ManagerProcess
-from piman.simulator.running.plan import Place, Ports
+from piman.simulator.running.plan import Place
+from piman.simulator.running.switch_room import SwitchRoom
 from piman.simulator.showing.report import Report, Spread, as_renderable, step_spreads
 from piman.simulator.showing.view import LiveView, PlainView
 from piman.simulator.wiring.faults import Damage, Faults, FaultyNetwork
 from piman.simulator.wiring.network import LoopbackNetwork
 
 DRAW_SECONDS = 0.25
-DESCRIPTORS = 65_536
-"""More than ten thousand boards need."""
 DESCRIPTORS_FOR_BOARD = 2
 """The conversation with the manager and the image."""
 DESCRIPTORS_FOR_US = 300
@@ -66,6 +64,10 @@ class RackOptions:
     :ivar version_1: share of boards whose initramfs speaks version 1 of the hello protocol.
     :ivar directory: where the files are kept; None: a temporary folder.
     :ivar kill_manager: SIGKILL half-way, then a new start.
+    :ivar switches: PoE switches that the boards hang on, 48 on each at most; 0: power comes from nowhere.
+    :ivar operations: what ``operations:`` of the manager's piman.yaml says.
+    :ivar stay: go on when all boards are up, until somebody interrupts; then nobody but the manager cycles boards
+        that hang, where there are switches.
     """
 
     count: int = 8
@@ -87,6 +89,9 @@ class RackOptions:
     plain: bool = False
     kill_manager: bool = False
     poll_seconds: float = 10.0
+    switches: int = 0
+    operations: Mapping[str, object] = attrs.field(factory=dict)
+    stay: bool = False
 
     @property
     def faults(self) -> Faults:
@@ -139,14 +144,27 @@ async def _shown(rack: "Rack", console: Console) -> bool:
     return report.is_good
 
 
+Errand = Callable[["Rack"], Awaitable[None]]
+"""Something to be done with a rack whose boards are all up."""
+
+
 class Rack:
     """
     One run.
 
+    :param errand: done when all boards are up, before manager and boards are compared.
     :ivar pis: the boards.
+    :ivar room: their switches.
     """
 
-    def __init__(self, reactor: Any, options: RackOptions, directory: Path, console: Console) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        options: RackOptions,
+        directory: Path,
+        console: Console,
+        errand: Errand | None = None,
+    ) -> None:
         self.options = options
         self.directory = directory
         self.damage = Damage()
@@ -156,11 +174,19 @@ class Rack:
         self._problems: list[str] = []
         self._began = 0.0
         descriptors = raise_descriptor_limit()
-        self.places = plan.places(options.count, options.models, options.pool_share)
+        self._errand = errand
+        self.places = plan.places(options.count, options.models, options.pool_share, options.switches)
+        self.room = SwitchRoom(reactor, self.places)
         self._agents = agents_site(reactor, self._is_up, Random(options.seed))
         self._agent_port = reactor.listenTCP(0, self._agents, backlog=1024)
         self.ports = free_ports(self._agent_port.getHost().port)
-        self.digest = plan.write(directory, self.places, self.ports, poll_seconds=options.poll_seconds)
+        self.digest = plan.write(
+            directory,
+            self.places,
+            self.ports,
+            poll_seconds=options.poll_seconds,
+            operations=options.operations,
+        )
         self._by_address: dict[str, Pi] = {}
         inspector = plan.Inspector()
         self.pis = tuple(self._board(place, inspector) for place in self.places)
@@ -172,6 +198,7 @@ class Rack:
             stagger_seconds=options.stagger_seconds,
             at_once=(descriptors - DESCRIPTORS_FOR_US) // DESCRIPTORS_FOR_BOARD,
             power_cuts=PowerCuts(share=options.power_cuts, steps=options.die_at),
+            hands=[self.room.hand(place, pi) for place, pi in zip(self.places, self.pis, strict=True)],
         )
         self.manager = ManagerProcess(reactor, directory, (str(plan.SERVER), self.ports.http))
         title = f"{options.count} virtual boards, manager at {plan.SERVER}, files in {directory}"
@@ -184,6 +211,7 @@ class Rack:
         network: Any = LoopbackNetwork(
             self._reactor, relay=place.relay, server=plan.SERVER, ports=self.ports.well_known
         )
+        network = self.room.watched(place, network)
         seeded = Random(self._random.getrandbits(64))
         if options.faults.are_any:
             network = FaultyNetwork(
@@ -225,22 +253,35 @@ class Rack:
         drawing = LoopingCall(self._draw)
         drawing.clock = self._reactor
         try:
+            self.room.listen(self.ports.snmp)
             await self.manager.start()
             self._began = self._reactor.seconds()
             self._view.start()
             drawing.start(DRAW_SECONDS)
             self.harness.start()
             await self._until_up()
+            seconds = self._reactor.seconds() - self._began
+            await self._while_up()
             drawing.stop()
             self._draw()
             self._view.stop()
-            return await self._compare()
+            return await self._compare(seconds)
         finally:
             if drawing.running:
                 drawing.stop()
                 self._view.stop()
             self._reactor.removeSystemEventTrigger(trigger)
             await self._end()
+
+    async def _while_up(self) -> None:
+        """What is done with boards that are all up; from now on switches are the manager's."""
+        if not self.harness.all_up.called:
+            return
+        self.harness.recovers = not self.room.switches
+        if self._errand is not None:
+            await self._errand(self)
+        if self.options.stay:
+            await Deferred()
 
     def _interrupted(self) -> None:
         """Ctrl-C: leave no process behind, and the terminal as it was."""
@@ -295,14 +336,19 @@ class Rack:
         """Stop everything."""
         await self.manager.stop()
         self.harness.stop()
+        await self.room.close()
         await self._agent_port.stopListening()
 
-    async def _compare(self) -> Report:
+    async def _compare(self, seconds: float) -> Report:
         """Let the manager notice the last arrivals, stop it, compare its files with what happened, count."""
-        seconds = self._reactor.seconds() - self._began
         was_killed = self.manager.starts > 1
         await _later(self._reactor, self.options.poll_seconds + NOTICE_SECONDS if was_killed else SETTLE_SECONDS)
         await self.manager.stop()
+        if self.room.switches:
+            self._notes.append(
+                f"{len(self.room.switches)} switches answered {self.room.requests} requests by SNMP and obeyed "
+                f"{self.room.orders} orders."
+            )
         return self._report(seconds)
 
     def _report(self, seconds: float) -> Report:
@@ -345,32 +391,6 @@ def _kind_of_hang(why: str) -> str:
 
 def _where(pi: Pi) -> str:
     return f"{pi.journal.step.value}, {pi.journal.trouble or 'no trouble known'}"
-
-
-def raise_descriptor_limit() -> int:
-    """As many file descriptors as this user may have; the manager inherits the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
-
-
-def free_ports(agent: int) -> Ports:
-    """Ports that nobody has on any address right now."""
-    with ExitStack() as held:
-
-        def free(kind: socket.SocketKind) -> int:
-            probe = held.enter_context(socket.socket(socket.AF_INET, kind))
-            probe.bind(("", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-        udp, tcp = socket.SOCK_DGRAM, socket.SOCK_STREAM
-        return Ports(
-            dhcp=free(udp), tftp=free(udp), ntp=free(udp), hello=free(tcp), image=free(tcp), http=free(tcp), agent=agent
-        )
 
 
 def _first(*several: "Deferred[None]") -> "Awaitable[None]":

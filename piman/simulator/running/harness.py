@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from piman.simulator.booting.journal import STEPS, Journal, Step
 from piman.simulator.pi import Pi
+from piman.simulator.switch import Powered
 
 NOTICE_SECONDS = 10.0
 """How long a board hangs before somebody notices."""
@@ -41,9 +42,11 @@ class Harness:
     """
     Powers boards and waits until all are up.
 
+    :param hands: who gives power to each board and takes it, when it is not the board itself: the plugs of a switch.
     :param speed: nobody on the wire can observe how long a hand takes.
     :param stagger_seconds: between two boards at the beginning.
     :param at_once: at most so many boards boot at the same time; None: all.
+    :ivar recovers: whether boards that hang are power-cycled; no: that is left to others.
     :ivar cycles: boards that hung and were power-cycled.
     :ivar cuts: boards whose power was cut on purpose.
     :ivar all_up: fires when every board is up.
@@ -59,8 +62,11 @@ class Harness:
         stagger_seconds: float = 0.0,
         at_once: int | None = None,
         power_cuts: PowerCuts | None = None,
+        hands: Sequence[Powered] | None = None,
     ) -> None:
         self.pis = tuple(pis)
+        self.hands: tuple[Powered, ...] = tuple(pis if hands is None else hands)
+        self.recovers = True
         self.cycles = 0
         self.cuts = 0
         self.all_up: Deferred[None] = Deferred()
@@ -96,8 +102,8 @@ class Harness:
         for call in tuple(self._calls):
             call.cancel()
         self._calls.clear()
-        for pi in self.pis:
-            pi.power_off()
+        for hand in self.hands:
+            hand.power_off()
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         def run() -> None:
@@ -113,7 +119,7 @@ class Harness:
         while self._waiting and len(self._booting) < self._at_once:
             number = self._waiting.pop()
             self._booting.add(number)
-            self._later(delay, self.pis[number].power_on)
+            self._later(delay, self.hands[number].power_on)
             delay += self._stagger_seconds
 
     def _watch(self, number: int, pi: Pi) -> Callable[[Journal], None]:
@@ -121,9 +127,9 @@ class Harness:
             doom = self._doomed.get(number)
             if doom is not None and doom[0] is journal.step:
                 del self._doomed[number]
-                self._later(doom[1], lambda: self._cut(pi))
-            if journal.step is Step.HUNG:
-                self._later(NOTICE_SECONDS / self._speed, lambda: self._cycle(pi))
+                self._later(doom[1], lambda: self._cut(number))
+            if journal.step is Step.HUNG and self.recovers:
+                self._later(NOTICE_SECONDS / self._speed, lambda: self._cycle(number))
             elif journal.step is Step.UP:
                 self._arrived(number)
             for watcher in self.watchers:
@@ -131,20 +137,20 @@ class Harness:
 
         return changed
 
-    def _cut(self, pi: Pi) -> None:
+    def _cut(self, number: int) -> None:
         """Too late for a board that is up by now: the rack may be done."""
-        if not pi.is_up:
+        if not self.pis[number].is_up:
             self.cuts += 1
-            self._off_and_on(pi)
+            self._off_and_on(number)
 
-    def _cycle(self, pi: Pi) -> None:
-        if pi.journal.step is Step.HUNG:
+    def _cycle(self, number: int) -> None:
+        if self.pis[number].journal.step is Step.HUNG and self.recovers:
             self.cycles += 1
-            self._off_and_on(pi)
+            self._off_and_on(number)
 
-    def _off_and_on(self, pi: Pi) -> None:
-        pi.power_off()
-        self._later(OFF_SECONDS / self._speed, pi.power_on)
+    def _off_and_on(self, number: int) -> None:
+        self.hands[number].power_off()
+        self._later(OFF_SECONDS / self._speed, self.hands[number].power_on)
 
     def _arrived(self, number: int) -> None:
         self._booting.discard(number)

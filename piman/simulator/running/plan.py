@@ -6,6 +6,7 @@ All addresses are loopback, all ports high, so nobody needs root and nothing out
 """
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from gzip import GzipFile
@@ -16,6 +17,7 @@ from pathlib import Path
 import attrs
 
 from piman.simulator.booting.boards import KINDS, Board, board_number
+from piman.simulator.switch import PORTS
 from piman.simulator.wiring.surroundings import DHCP_PORT, HELLO_PORT, IMAGE_PORT, TFTP_PORT
 
 SERVER = IPv4Address("127.77.0.1")
@@ -23,6 +25,10 @@ NETMASK = "255.255.0.0"
 FIRST_RESERVED = IPv4Address("127.77.16.0")
 FIRST_POOLED = IPv4Address("127.77.64.0")
 FIRST_RELAY = IPv4Address("127.77.128.0")
+FIRST_SWITCH = IPv4Address("127.77.255.1")
+MOST_SWITCHES = 254
+VLAN = 1
+"""``private_number``: part of the communities that the manager shows the switches."""
 LARGEST = 10_000
 """So many boards fit between these."""
 
@@ -56,11 +62,14 @@ class Place:
 
     :ivar reserved: its address of hosts.csv; None: it takes one of the pool.
     :ivar relay: the address at which its DHCP is relayed.
+    :ivar switch: the PoE switch that it hangs on, at ``port``; None: none.
     """
 
     board: Board
     reserved: IPv4Address | None
     relay: IPv4Address
+    switch: IPv4Address | None = None
+    port: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +83,8 @@ class Ports:
     image: int
     http: int
     agent: int
+    snmp: int
+    """Where the switches answer."""
 
     @property
     def well_known(self) -> Mapping[int, int]:
@@ -81,14 +92,30 @@ class Ports:
         return {DHCP_PORT: self.dhcp, TFTP_PORT: self.tftp, HELLO_PORT: self.hello, IMAGE_PORT: self.image}
 
 
-def places(count: int, models: Sequence[str], pool_share: float) -> tuple[Place, ...]:
-    """The models in turn; the last boards take their addresses from the pool."""
+def places(count: int, models: Sequence[str], pool_share: float, switches: int = 0) -> tuple[Place, ...]:
+    """
+    The models in turn; the last boards take their addresses from the pool.
+
+    :param switches: on these the boards are spread evenly, each on neighbouring ports from 1 on.
+    :raises ValueError: when they have too few ports.
+    """
+    if switches and count > switches * PORTS:
+        raise ValueError(f"{switches} switches have {switches * PORTS} ports")
     reserved = count - round(count * pool_share)
+    on_each = -(-count // switches) if switches else 0
     found = []
     for number in range(count):
         board = board_number(number + 1, KINDS[models[number % len(models)]])
         address = FIRST_RESERVED + number if number < reserved else None
-        found.append(Place(board=board, reserved=address, relay=address or FIRST_RELAY + number))
+        found.append(
+            Place(
+                board=board,
+                reserved=address,
+                relay=address or FIRST_RELAY + number,
+                switch=FIRST_SWITCH + number // on_each if switches else None,
+                port=number % on_each + 1 if switches else 0,
+            )
+        )
     return tuple(found)
 
 
@@ -131,16 +158,39 @@ def hosts(rack: Sequence[Place]) -> str:
     )
 
 
-def configuration(rack: Sequence[Place], ports: Ports, *, poll_seconds: float) -> str:
-    """piman.yaml."""
+def switch_lines(rack: Sequence[Place], ports: Ports) -> str:
+    """``switches:``; a board without an address of its own is found by its MAC."""
+    named: dict[IPv4Address, list[str]] = {place.switch: [] for place in rack if place.switch is not None}
+    for place in rack:
+        if place.switch is not None and place.reserved is not None:
+            named[place.switch].append(f"{place.port}: {place.reserved}")
+    if not named:
+        return "switches: []"
+    lines = (
+        f"  - {{switch_address: {address}, name: sw{number}, snmp: {{port: {ports.snmp}}}, "
+        f"ports: {{{', '.join(pairs)}}}}}"
+        for number, (address, pairs) in enumerate(named.items(), start=1)
+    )
+    return "\n".join(("switches:", *lines))
+
+
+def configuration(
+    rack: Sequence[Place], ports: Ports, *, poll_seconds: float, operations: Mapping[str, object] | None = None
+) -> str:
+    """
+    piman.yaml.
+
+    :param operations: keys of its section of that name.
+    """
+    knobs = f"operations: {json.dumps(dict(operations))}\n" if operations else ""
     pooled = sum(place.reserved is None for place in rack)
     pool = f", pool: {FIRST_POOLED}-{FIRST_POOLED + max(pooled * 5 // 4, 1) - 1}" if pooled else ""
     return f"""\
-private_number: 1
+private_number: {VLAN}
 server_address: {SERVER}
 subnet_mask: {NETMASK}
 interface: lo
-switches: []
+{switch_lines(rack, ports)}
 hosts_file: hosts.csv
 state_dir: state
 log_dir: logs
@@ -152,13 +202,21 @@ ntp: {{port: {ports.ntp}, local_stratum: 10}}
 hello: {{port: {ports.hello}, image_port: {ports.image}, http_port: {ports.http}}}
 web: {{enabled: false}}
 monitor: {{agent_port: {ports.agent}, interval_seconds: {poll_seconds:g}, timeout_seconds: 5}}
-"""
+{knobs}"""
 
 
-def write(directory: Path, rack: Sequence[Place], ports: Ports, *, poll_seconds: float) -> str:
+def write(
+    directory: Path,
+    rack: Sequence[Place],
+    ports: Ports,
+    *,
+    poll_seconds: float,
+    operations: Mapping[str, object] | None = None,
+) -> str:
     """Write all files of the rack; the digest of its image."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "piman.yaml").write_text(configuration(rack, ports, poll_seconds=poll_seconds))
+    text = configuration(rack, ports, poll_seconds=poll_seconds, operations=operations)
+    (directory / "piman.yaml").write_text(text)
     (directory / "hosts.csv").write_text(hosts(rack))
     for name in (*BOOT_FILES, *TEXT_FILES):
         file = directory / "boot" / name
