@@ -40,6 +40,8 @@ from piman.fleet.interfaces import IPowerSwitch
 from piman.power import load, power_switches
 from piman.simulator.pi import MODELS
 from piman.simulator.rack import RackOptions, simulate
+from piman.simulator.running.plan import MOST_SWITCHES
+from piman.simulator.switch import PORTS
 from piman.words import EXIT_UNREAD, EXIT_USAGE, Answer, Words, expecting
 
 EXIT_DONE, EXIT_FAILED, EXIT_NO_MANAGER, EXIT_INTERRUPTED = 0, 1, 3, 130
@@ -103,10 +105,13 @@ class SimulateOptions(Words):
         "  piman simulate                            eight boards, a live table\n"
         "  piman simulate --pis 200 --loss 0.02      more of them, on bad lines\n"
         "  piman simulate --pis 40 --kill-manager    the manager dies half-way and comes back\n"
+        "  piman simulate --pis 40 --switches 2 --stay --directory rack\n"
+        "                                            a rack to operate: piman restart --config rack/piman.yaml pi7\n"
         "  piman simulate --plain > rack.txt         a line for each step\n"
     )
     optParameters: ClassVar = [
         _parameter("pis", "n", 8, "How many virtual Pis", WHOLE_NUMBER),
+        _parameter("switches", None, 0, f"Hang them on so many virtual PoE switches of {PORTS} ports", WHOLE_NUMBER),
         ["models", "m", ",".join(MODELS), "Which boards, in turn"],
         _parameter("loss", None, 0.0, "Share of datagrams lost, each way", SHARE),
         _parameter("duplicate", None, 0.0, "Share of datagrams that arrive twice", SHARE),
@@ -118,6 +123,7 @@ class SimulateOptions(Words):
     ]
     optFlags: ClassVar = [
         ["plain", None, "Plain lines instead of a live table"],
+        ["stay", None, "Go on when all boards are up, until Ctrl-C: a rack to operate"],
         ["kill-manager", None, "Kill the manager half-way with SIGKILL, start it again and compare"],
     ]
 
@@ -129,8 +135,21 @@ class SimulateOptions(Words):
                 raise usage.UsageError(f"--models: {name!r} is no board that can be simulated; use {', '.join(MODELS)}")
         if self["pis"] > MOST_PIS:
             raise usage.UsageError(f"--pis: {self['pis']} do not fit into the rack's subnet; at most {MOST_PIS}")
+        self._check_switches()
         if self["directory"] is not None:
             _check_directory(Path(self["directory"]))
+
+
+    def _check_switches(self) -> None:
+        """Enough ports, and not more switches than addresses."""
+        wanted = -(-self["pis"] // PORTS)
+        if self["switches"] > MOST_SWITCHES:
+            raise usage.UsageError(f"--switches: {self['switches']} have no addresses; at most {MOST_SWITCHES}")
+        if 0 < self["switches"] < wanted:
+            raise usage.UsageError(
+                f"--switches: {self['switches']} have {self['switches'] * PORTS} ports for {self['pis']} boards; "
+                f"use {wanted} or more"
+            )
 
 
 class CheckOptions(Words):
@@ -216,6 +235,8 @@ def _simulate(reactor: IReactorCore, options: SimulateOptions, answer: Answer) -
         reactor,
         RackOptions(
             count=options["pis"],
+            switches=options["switches"],
+            stay=bool(options["stay"]),
             models=options["models"],
             loss=options["loss"],
             duplicate=options["duplicate"],

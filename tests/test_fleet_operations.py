@@ -529,6 +529,16 @@ class RollingTests(_InRack):
         self.assertEqual(set(self.steps(first) + self.steps(second)), {Step.DONE})
 
 
+    def test_without_admission(self) -> None:
+        """Where it is switched off, all targets have their turn at once; the operator's own limit still counts."""
+        self.rack = Rack(admission=False)
+        self.rack.book.window = attrs.evolve(self.rack.book.window, size=3.0)
+        first = self.rack.order(Action.RESTART, "pi1", "pi2", "pi3", "pi4")
+        second = self.rack.order(Action.RESTART, "pi5", "pi6", at_most=1)
+        self.assertEqual(self.steps(first), [Step.SWITCHING_OFF] * 4)
+        self.assertEqual(self.steps(second), [Step.SWITCHING_OFF, Step.WAITING])
+
+
 class KillTests(_InRack):
     """The manager dies at any step, and another one goes on."""
 

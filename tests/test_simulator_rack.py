@@ -9,6 +9,7 @@ from rich.console import Console
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from piman.ctl.client import ManagerClient
 from piman.simulator.rack import Rack, RackOptions, simulate
 from piman.simulator.running.manager import ManagerFailed
 from piman.simulator.wiring.faults import Faults
@@ -46,6 +47,22 @@ class RackTests(TestCase):
         self.assertEqual(status, 0, text)
         self.assertIn("0 leases on disk differed", text)
         self.assertIn("manager started 2 times", text)
+
+    async def test_switches(self) -> None:
+        """Boards on switches come up by their power; the manager finds each of them on its port."""
+        found: list[tuple[str, str]] = []
+
+        async def look(rack: Rack) -> None:
+            client = ManagerClient(reactor, rack.directory / "state" / "control.sock")
+            rows = (await client.get("/api/v1/map"))["rows"]
+            found.extend((row["name"], f"{row['port']['label']} {row['port']['port']}") for row in rows)
+
+        directory = Path(self.mktemp())
+        options = RackOptions(count=4, switches=2, speed=50, pool_share=0.25, timeout_seconds=60, poll_seconds=1.0)
+        report = await Rack(reactor, options, directory, Console(file=StringIO()), errand=look).run()
+        self.assertTrue(report.is_good, report.problems)
+        self.assertEqual(sorted(found), [("pi1", "sw1 1"), ("pi2", "sw1 2"), ("pi3", "sw2 1"), ("pi4", "sw2 2")])
+        self.assertIn("2 switches answered", report.notes[-1])
 
     async def test_left_behind(self) -> None:
         """Boards that do not come up in time cost status 1, by name and step, and the files are kept."""

@@ -93,6 +93,35 @@ class HarnessTests(SynchronousTestCase):
         self.assertTrue(160 < len(harness._doomed) < 240)
         self.assertEqual({step for step, _ in harness._doomed.values()}, set(STEPS))
 
+    def test_leaves_the_hung_to_others(self) -> None:
+        """Told so, it touches no board that hangs, not even one that it has noticed already."""
+        harness = self.harness(1)
+        harness.start()
+        while harness.pis[0].journal.step is not Step.HUNG:
+            self.clock.advance(0.5)
+        harness.recovers = False
+        self.clock.pump([0.5] * 240)
+        self.assertEqual((harness.cycles, harness.pis[0].journal.boots), (0, 1))
+
+    def test_hands(self) -> None:
+        """Somebody else gives the power and takes it, when there is somebody."""
+        done: list[str] = []
+
+        class Hand:
+            def power_on(self) -> None:
+                done.append("on")
+
+            def power_off(self) -> None:
+                done.append("off")
+
+        harness = self.harness(1, hands=[Hand()])
+        harness.start()
+        self.clock.advance(0.0)
+        self.assertEqual((done, harness.pis[0].journal.boots), (["on"], 0))
+        harness.pis[0].journal.enter(Step.HUNG, 1.0)
+        self.clock.pump([5.0] * 3)
+        self.assertEqual(done, ["on", "off", "on"])
+
     def test_all_up(self) -> None:
         """It says when the last board is up, once."""
         harness = self.harness(2)

@@ -5,12 +5,13 @@ The files of a virtual rack.
 import io
 import tarfile
 from hashlib import sha256
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.config import load
+from piman.fleet.model import SwitchPort
 from piman.simulator.booting.boards import KINDS
 from piman.simulator.pi import MODELS
 from piman.simulator.running.plan import BOOT_FILES, TEXT_FILES, Inspector, Ports, content_of, image, places, write
@@ -45,6 +46,21 @@ class PlaceTests(SynchronousTestCase):
         self.assertTrue(all(place.relay in IPv4Network("127.77.0.0/16") for place in rack))
 
 
+    def test_switches(self) -> None:
+        """Boards are spread evenly over the switches, on neighbouring ports from 1 on."""
+        self.assertEqual({(place.switch, place.port) for place in places(4, MODELS, 0.0)}, {(None, 0)})
+        rack = places(500, MODELS, 0.0, switches=12)
+        ports: dict[IPv4Address | None, list[int]] = {}
+        for place in rack:
+            ports.setdefault(place.switch, []).append(place.port)
+        self.assertEqual([len(each) for each in ports.values()], [42] * 11 + [38])
+        self.assertEqual(ports[IPv4Address("127.77.255.12")], list(range(1, 39)))
+
+    def test_too_few_ports(self) -> None:
+        """More boards than ports are no rack."""
+        self.assertRaises(ValueError, places, 97, MODELS, 0.0, switches=2)
+
+
 class FileTests(SynchronousTestCase):
     """What is written."""
 
@@ -63,6 +79,23 @@ class FileTests(SynchronousTestCase):
         self.assertEqual([(node.mac.octets, node.address) for node in config.nodes], wanted)
         assert config.dhcp.pool is not None
         self.assertGreaterEqual(len(config.dhcp.pool), 2)
+
+    def test_switches(self) -> None:
+        """The reader finds each board with an address of its own on its port; of the pooled it knows none."""
+        rack = places(8, MODELS, 0.25, switches=2)
+        write(self.directory, rack, PORTS, poll_seconds=10.0, operations={"admission": False, "stagger_seconds": 0.5})
+        config = load(self.directory / "piman.yaml", resolver_files=())
+        self.assertEqual(list(map(str, config.warnings)), [])
+        found = [(switch.label, switch.snmp.port) for switch in config.switches]
+        self.assertEqual(found, [("sw1", 30_161), ("sw2", 30_161)])
+        self.assertEqual(config.switches[0].snmp.community, "private@1")
+        ports = [(node.mac.octets, node.port) for node in config.nodes]
+        wanted = [
+            (place.board.mac, SwitchPort(place.switch, place.port) if place.reserved and place.switch else None)
+            for place in rack
+        ]
+        self.assertEqual(ports, wanted)
+        self.assertEqual((config.operations.admission, config.operations.stagger_seconds), (False, 0.5))
 
     def test_sizes(self) -> None:
         """No boot file is over 64 KiB, and no board loads more than 256 KiB in a boot."""

@@ -168,7 +168,7 @@ class Rack:
         self.options = options
         self.directory = directory
         self.damage = Damage()
-        self._reactor = reactor
+        self.reactor = reactor
         self._random = Random(options.seed)
         self._notes: list[str] = []
         self._problems: list[str] = []
@@ -209,7 +209,7 @@ class Rack:
     def _board(self, place: Place, inspector: plan.Inspector) -> Pi:
         options = self.options
         network: Any = LoopbackNetwork(
-            self._reactor, relay=place.relay, server=plan.SERVER, ports=self.ports.well_known
+            self.reactor, relay=place.relay, server=plan.SERVER, ports=self.ports.well_known
         )
         network = self.room.watched(place, network)
         seeded = Random(self._random.getrandbits(64))
@@ -217,13 +217,13 @@ class Rack:
             network = FaultyNetwork(
                 network,
                 options.faults,
-                clock=self._reactor,
+                clock=self.reactor,
                 random=Random(seeded.getrandbits(64)),
                 damage=self.damage,
             )
         return Pi(
             place.board,
-            clock=self._reactor,
+            clock=self.reactor,
             network=network,
             journal=Journal(check=inspector),
             random=seeded,
@@ -239,7 +239,7 @@ class Rack:
     def _changed(self, pi: Pi) -> None:
         if pi.is_up:
             self._by_address[str(pi.address)] = pi
-        self._view.changed(pi, self._reactor.seconds() - self._began)
+        self._view.changed(pi, self.reactor.seconds() - self._began)
 
     # The run
 
@@ -249,18 +249,18 @@ class Rack:
 
         :raises ManagerFailed: when the manager does not start.
         """
-        trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._interrupted)
+        trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._interrupted)
         drawing = LoopingCall(self._draw)
-        drawing.clock = self._reactor
+        drawing.clock = self.reactor
         try:
             self.room.listen(self.ports.snmp)
             await self.manager.start()
-            self._began = self._reactor.seconds()
+            self._began = self.reactor.seconds()
             self._view.start()
             drawing.start(DRAW_SECONDS)
             self.harness.start()
             await self._until_up()
-            seconds = self._reactor.seconds() - self._began
+            seconds = self.reactor.seconds() - self._began
             await self._while_up()
             drawing.stop()
             self._draw()
@@ -270,7 +270,7 @@ class Rack:
             if drawing.running:
                 drawing.stop()
                 self._view.stop()
-            self._reactor.removeSystemEventTrigger(trigger)
+            self.reactor.removeSystemEventTrigger(trigger)
             await self._end()
 
     async def _while_up(self) -> None:
@@ -289,12 +289,12 @@ class Rack:
         self.manager.send_kill()
 
     def _draw(self) -> None:
-        self._view.draw(self._reactor.seconds())
+        self._view.draw(self.reactor.seconds())
 
     async def _until_up(self) -> None:
         """All up, or the end of patience."""
         deadline: Deferred[None] = Deferred()
-        patience = self._reactor.callLater(self.options.timeout_seconds, deadline.callback, None)
+        patience = self.reactor.callLater(self.options.timeout_seconds, deadline.callback, None)
         half_way = self._when_half_way() if self.options.kill_manager else None
         if half_way is not None:
             await _first(half_way, deadline, self.harness.all_up)
@@ -318,7 +318,7 @@ class Rack:
         return half_way
 
     async def _kill_and_restart(self) -> None:
-        at = self._reactor.seconds() - self._began
+        at = self.reactor.seconds() - self._began
         found = {step: sum(pi.journal.step is step for pi in self.pis) for step in Step}
         await self.manager.kill()
         seats = tuple(zip(self.places, self.pis, strict=True))
@@ -328,9 +328,9 @@ class Rack:
         self._notes.append(f"The manager was killed after {at:.1f} s, with the boards at: {shown}.")
         told = sum(bool(pi.journal.told) for pi in self.pis)
         self._notes.append(f"{told} boards had been told an address then; {len(disagreeing)} leases on disk differed.")
-        await _later(self._reactor, DOWN_SECONDS)
+        await _later(self.reactor, DOWN_SECONDS)
         await self.manager.start()
-        self._notes.append(f"It served again after {self._reactor.seconds() - self._began - at:.1f} s.")
+        self._notes.append(f"It served again after {self.reactor.seconds() - self._began - at:.1f} s.")
 
     async def _end(self) -> None:
         """Stop everything."""
@@ -342,7 +342,7 @@ class Rack:
     async def _compare(self, seconds: float) -> Report:
         """Let the manager notice the last arrivals, stop it, compare its files with what happened, count."""
         was_killed = self.manager.starts > 1
-        await _later(self._reactor, self.options.poll_seconds + NOTICE_SECONDS if was_killed else SETTLE_SECONDS)
+        await _later(self.reactor, self.options.poll_seconds + NOTICE_SECONDS if was_killed else SETTLE_SECONDS)
         await self.manager.stop()
         if self.room.switches:
             self._notes.append(
