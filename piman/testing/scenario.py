@@ -2,7 +2,8 @@
 """
 Whole boots in virtual time: virtual boards, the manager's real services, one Clock, no sockets.
 
-What the manager keeps on disk is kept in memory here and outlives :meth:`Scenario.kill_manager`.
+What the manager keeps on disk is kept in memory here and outlives :meth:`Scenario.kill_manager`.  The boards hang on a
+switch in memory, each on the port of its number; whoever powers a board otherwise pulls and puts in its cable.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,9 +36,13 @@ from piman.fleet.events import Event, Recorded
 from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventObserver, IPowerSwitch
 from piman.fleet.leases import LeaseTable
-from piman.fleet.model import Intent, MACAddress, Node
+from piman.fleet.model import Intent, MACAddress, Node, SwitchPort
 from piman.fleet.nodes import NodeRegistry
+from piman.fleet.operations import Operations
+from piman.fleet.orders import Action, Operation
 from piman.fleet.pool import Pool
+from piman.fleet.power import PowerDesk
+from piman.fleet.targets import Atlas, Place
 from piman.hello import HelloSettings, hello_service
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.simulator.booting.boards import KINDS, Board, board_number
@@ -46,14 +51,16 @@ from piman.simulator.pi import MODELS, Pi
 from piman.simulator.running import plan
 from piman.simulator.running.harness import Harness, PowerCuts
 from piman.simulator.wiring.faults import NO_DEFECTS, Damage, Defects, Faults, FaultyNetwork
-from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours
+from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryNeighbours, MemoryOperationStore
 from piman.testing.lan import VirtualLAN
+from piman.testing.power import MemoryPowerSwitch
 from piman.testing.virtual_board import BoardNetwork
 from piman.testing.virtual_host import VirtualHost, VirtualLink
 from piman.tftp import TFTPSettings, tftp_service
 
 NETWORK = IPv4Network("172.30.4.0/24")
 SERVER = IPv4Address("172.30.4.1")
+SWITCH = IPv4Address("172.30.4.254")
 FIRST_NODE = IPv4Address("172.30.4.10")
 POOL_FIRST, POOL_LAST = IPv4Address("172.30.4.100"), IPv4Address("172.30.4.199")
 READING = (
@@ -76,20 +83,40 @@ class VirtualManager:
     def __init__(self, scenario: "Scenario", host: VirtualHost, *, first_id: int) -> None:
         self.host = host
         self.registry = NodeRegistry(scenario.nodes)
+        for recorded in scenario.recorded:
+            self.registry.observe(recorded)
         self.events = EventLog(host, first_id=first_id)
         self.arrivals = Arrivals(nodes=self.registry, events=self.events)
         self.casebook = Casebook(host, nodes=self.registry, switches=lambda: scenario.switches)
         self.casebook.recall(scenario.recorded)
-        for observer in (self.registry, scenario, self.arrivals, self.casebook):
-            self.events.add_observer(observer)
         self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
         self.intents = IntentBook(scenario.intent_store, host, self.events)
         self.intents.load()
+        self.operations = self._operations(scenario)
+        for observer in (self.registry, self.casebook, self.operations, scenario, self.arrivals):
+            self.events.add_observer(observer)
         self.images = ImageLibrary({"default": str(scenario.image)}, run=_at_once)
         self._services = self._parts(scenario)
         for service in self._services:
             service.privilegedStartService()
             service.startService()
+        self.operations.resume()
+
+    def _operations(self, scenario: "Scenario") -> Operations:
+        place = Place(address=SWITCH, label="rack-a")
+        operations = Operations(
+            self.host,
+            desk=PowerDesk(self.host, {SWITCH: scenario.switch}),
+            atlas=lambda: Atlas(places=(place,), nodes=scenario.nodes),
+            nodes=self.registry,
+            store=scenario.operation_store,
+            intents=self.intents,
+            events=self.events,
+            explain=self.casebook.explain,
+            is_stuck=self.casebook.is_stuck,
+        )
+        operations.load()
+        return operations
 
     def _parts(self, scenario: "Scenario") -> list[IService]:
         neighbours = MemoryNeighbours()
@@ -142,7 +169,8 @@ class VirtualManager:
         ]
 
     def stop(self) -> None:
-        """Stop all services, the last one first."""
+        """Stop switching, then all services, the last one first."""
+        Deferred.fromCoroutine(self.operations.stop())
         for service in reversed(self._services):
             maybeDeferred(service.stopService)
 
@@ -164,6 +192,8 @@ class Scenario:
     :param has_agents: whether installed systems have an agent, and the manager asks it.
     :ivar recorded: every event, through all managers.
     :ivar switches: those that the manager can ask about power.
+    :ivar switch: where the boards hang.
+    :ivar lines: the boards' cables.
     """
 
     def __init__(
@@ -188,11 +218,17 @@ class Scenario:
         self.recorded: list[Recorded] = []
         self.lease_store = MemoryLeaseStore()
         self.intent_store = MemoryIntentStore()
+        self.operation_store = MemoryOperationStore()
         self.damage = Damage()
         self._random = Random(seed)
         self._write(directory)
         self.boards = [board_number(number, KINDS[kind]) for number, kind in enumerate(kinds, start=1)]
-        self.nodes = [_node(board, None if pooled else FIRST_NODE + n) for n, board in enumerate(self.boards)]
+        self.switch = MemoryPowerSwitch(range(1, len(self.boards) + 1), changed=self._switched, label="rack-a")
+        self.nodes = tuple(
+            _node(board, None if pooled else FIRST_NODE + number - 1, number)
+            for number, board in enumerate(self.boards, start=1)
+        )
+        self.lines: list[FaultyNetwork] = []
         self.manager: VirtualManager | None = None
         self.start_manager()
         self.pis = [self._pi(board, faults or Faults(), version, defects) for board in self.boards]
@@ -217,6 +253,7 @@ class Scenario:
             damage=self.damage,
             defects=defects,
         )
+        self.lines.append(line)
         journal = Journal(check=lambda name, content: content == self.shown(name))
         random = Random(self._random.getrandbits(64))
         return Pi(
@@ -233,6 +270,46 @@ class Scenario:
         """What a board must get when it asks for a file."""
         content = (self.boot_dir / name.lstrip("/")).read_bytes()
         return content.replace(b"MASTER", str(SERVER).encode()) if name.lstrip("/") == "cmdline.txt" else content
+
+    # Power
+
+    def _switched(self, port: int, on: bool) -> None:
+        pi = self.pis[port - 1]
+        if on:
+            pi.power_on()
+        else:
+            pi.power_off()
+
+    def pull_cable(self, pi: Pi, seconds: float) -> None:
+        """Pull a board's cable, and put it in again after so long."""
+        port = self.pis.index(pi) + 1
+        pi.power_off()
+        self.clock.callLater(seconds, lambda: pi.power_on() if self.switch.delivering(port) else None)
+
+    # The operator
+
+    def order(self, action: Action, *words: str) -> Operation:
+        """
+        Plan an order and begin with it, however many nodes it is for.
+
+        :raises OperationRefused: when the manager will not.
+        """
+        assert self.manager is not None
+        found: list[Operation | Failure] = []
+        Deferred.fromCoroutine(self._order(self.manager.operations, action, words)).addBoth(found.append)
+        (result,) = found
+        if isinstance(result, Failure):
+            result.raiseException()
+        assert isinstance(result, Operation)
+        return result
+
+    async def _order(self, operations: Operations, action: Action, words: Sequence[str]) -> Operation:
+        plan = await operations.plan(action, words)
+        return await operations.begin(plan, who="ada", source="scenario", yes=True)
+
+    def now(self, operation: Operation) -> Operation:
+        """The operation as it is on disk by now."""
+        return self.operation_store.operations[operation.id]
 
     # The manager
 
@@ -326,5 +403,7 @@ class _Page:
         protocol.connectionLost(Failure(ResponseDone()))
 
 
-def _node(board: Board, address: IPv4Address | None) -> Node:
-    return attrs.evolve(Node(mac=MACAddress(board.mac), hostname=board.hostname), address=address)
+def _node(board: Board, address: IPv4Address | None, port: int) -> Node:
+    return Node(
+        mac=MACAddress(board.mac), hostname=board.hostname, address=address, port=SwitchPort(SWITCH, port)
+    )
