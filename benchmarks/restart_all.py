@@ -6,7 +6,7 @@ Boards of all kinds, the mask ROM with its flaws among them, are brought up firs
 them by SNMP.  Once with admission control and once without it; prints total time, failures with their sentences, power
 cycles, and the time in each stage, as Markdown.  Exit status 0: every node is up, or has a verdict.
 
-    .venv/bin/python benchmarks/restart_all.py [--pis 500] [--switches 12] [--loss 0.002] [--only with|without]
+    .venv/bin/python benchmarks/restart_all.py [--pis 500] [--switches 12] [--loss 0.02] [--only with|without]
 """
 
 import argparse
@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pis", type=int, default=500)
     parser.add_argument("--switches", type=int, default=12)
-    parser.add_argument("--loss", type=float, default=0.002)
+    parser.add_argument("--loss", type=float, default=0.02)
     parser.add_argument("--speed", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stagger", type=float, default=1.0, help="operations.stagger_seconds")

@@ -2,11 +2,23 @@
 The window of nodes in flight.
 """
 
+from ipaddress import IPv4Address
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.admission import LARGEST_WINDOW, SMALLEST_WINDOW, Window, lost, succeeded
+from piman.fleet.admission import (
+    LARGEST_WINDOW,
+    SMALLEST_WINDOW,
+    Window,
+    in_turn,
+    longest_queue,
+    lost,
+    succeeded,
+)
+
+A, B = IPv4Address("172.30.4.253"), IPv4Address("172.30.4.254")
 
 
 class WindowTests(SynchronousTestCase):
@@ -42,3 +54,25 @@ class WindowTests(SynchronousTestCase):
             now += 10
             window = succeeded(window) if went_well else lost(window, powered_at=now, now=now)
             self.assertTrue(SMALLEST_WINDOW <= window.room <= LARGEST_WINDOW)
+
+
+class TurnTests(SynchronousTestCase):
+    """Whose turn is next."""
+
+    def test_spread(self) -> None:
+        """One of each switch, then the next of each."""
+        waiting = [(0, A), (1, A), (2, A), (3, B), (4, B)]
+        self.assertEqual(in_turn(waiting, {}), [0, 3, 1, 4, 2])
+
+    def test_shortest_queue_first(self) -> None:
+        """A switch with others on their way comes later."""
+        self.assertEqual(in_turn([(0, A), (1, A), (2, B), (3, B)], {A: 1}), [2, 0, 3, 1])
+
+    def test_longest_queue(self) -> None:
+        """No more begin on a switch than it can come back to in time."""
+        self.assertEqual(in_turn([(0, A), (1, A), (2, B), (3, B)], {A: 2, B: 1}, longest=2), [2])
+
+    def test_how_long(self) -> None:
+        """With 5 s of darkness and a power-on each second: five are dark, one gets power, one loses it."""
+        self.assertEqual(longest_queue(5.0, 1.0), 7)
+        self.assertEqual(longest_queue(5.0, 0.0), float("inf"))

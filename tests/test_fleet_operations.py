@@ -529,6 +529,15 @@ class RollingTests(_InRack):
         self.assertEqual(set(self.steps(first) + self.steps(second)), {Step.DONE})
 
 
+    def test_nobody_is_dark_for_long(self) -> None:
+        """Of many nodes on one switch no more are off than it can give power to when their time has come."""
+        operation = self.rack.order(Action.RESTART, "all")
+        self.assertEqual(self.steps(operation), [Step.SWITCHING_OFF] * 7 + [Step.WAITING])
+        self.rack.run(120)
+        self.assertEqual(set(self.steps(operation)), {Step.DONE})
+        dark = [report.on_at - report.off_at for report in self.rack.now(operation).reports]
+        self.assertLess(max(dark), 5 + 7)
+
     def test_without_admission(self) -> None:
         """Where it is switched off, all targets have their turn at once; the operator's own limit still counts."""
         self.rack = Rack(admission=False)

@@ -350,10 +350,22 @@ class Operations:
         ]
         room = len(waiting)
         if self.settings.admission and operation.action is not Action.POWER_OFF:
+            waiting = self._in_turn(operation, waiting)
             room = self.window.room - sum(not run.is_through for run in self._runs.values())
         if operation.at_most:
             room = min(room, operation.at_most - sum(name == operation.id for name, _ in self._runs))
         return waiting[: max(0, room)]
+
+    def _in_turn(self, operation: Operation, waiting: Sequence[int]) -> list[int]:
+        begun = (self._operations[name].reports[index] for name, index in self._runs)
+        queued = Counter(
+            report.target.port.switch
+            for report in begun
+            if report.target.port and (report.step.may_be_dark or report.step is Step.WAITING)
+        )
+        places = [(index, port.switch) for index in waiting if (port := operation.reports[index].target.port)]
+        policy = self.desk.policy
+        return admission.in_turn(places, queued, admission.longest_queue(policy.off_seconds, policy.stagger_seconds))
 
     def _start(self, operation_id: str, index: int) -> None:
         run = TargetRun(self, operation_id, index)
@@ -391,6 +403,8 @@ class Operations:
             await self.save(self._operations[operation_id].with_report(index, **changes), [index], anyway=True)
         except StoreFailed as failed:
             self._log.warn("operation {id} is not on disk as it is: {why}", id=operation_id, why=str(failed))
+        if changes.get("step") is Step.FOLLOWING:
+            self.admit()  # its switch has one less to come back to
 
     async def save(self, operation: Operation, indexes: Sequence[int], *, anyway: bool = False) -> None:
         """
