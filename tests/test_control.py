@@ -39,6 +39,8 @@ MISTAKES = {
     ("--nope",): "piman: option --nope not recognized (see piman --help)",
     ("simulate", "--pis", "x"): "piman simulate: --pis: found 'x', expected a whole number from 1 on, like 40 "
     "(see piman simulate --help)",
+    ("simulate", "--pis", "100", "--switches", "2"): "piman simulate: --switches: 2 have 96 ports for 100 boards; "
+    "use 3 or more (see piman simulate --help)",
     ("simulate", "8"): "piman simulate: there is no place for '8': options only (see piman simulate --help)",
     ("server", "nonsense"): "piman server: there is no place for 'nonsense': options only (see piman server --help)",
     ("server", "--nope"): "piman server: option --nope not recognized (see piman server --help)",

@@ -155,6 +155,7 @@ class Rack:
     :param errand: done when all boards are up, before manager and boards are compared.
     :ivar pis: the boards.
     :ivar room: their switches.
+    :ivar reactor: for errands.
     """
 
     def __init__(

@@ -294,18 +294,18 @@ class Scenario:
 
         :raises OperationRefused: when the manager will not.
         """
-        assert self.manager is not None
         found: list[Operation | Failure] = []
-        Deferred.fromCoroutine(self._order(self.manager.operations, action, words)).addBoth(found.append)
+        self.ordering(action, *words).addBoth(found.append)
         (result,) = found
         if isinstance(result, Failure):
             result.raiseException()
         assert isinstance(result, Operation)
         return result
 
-    async def _order(self, operations: Operations, action: Action, words: Sequence[str]) -> Operation:
-        plan = await operations.plan(action, words)
-        return await operations.begin(plan, who="ada", source="scenario", yes=True)
+    def ordering(self, action: Action, *words: str) -> "Deferred[Operation]":
+        """The same, where the disk may be slow: fires when the order is on it."""
+        assert self.manager is not None
+        return Deferred.fromCoroutine(_order(self.manager.operations, action, words))
 
     def now(self, operation: Operation) -> Operation:
         """The operation as it is on disk by now."""
@@ -401,6 +401,11 @@ class _Page:
         """All at once."""
         protocol.dataReceived(self.body)
         protocol.connectionLost(Failure(ResponseDone()))
+
+
+async def _order(operations: Operations, action: Action, words: Sequence[str]) -> Operation:
+    plan = await operations.plan(action, words)
+    return await operations.begin(plan, who="ada", source="scenario", yes=True)
 
 
 def _node(board: Board, address: IPv4Address | None, port: int) -> Node:
