@@ -6,11 +6,13 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from piman.fleet.interfaces import PowerNotObeyed
-from piman.fleet.model import MACAddress
+from piman.fleet.model import MACAddress, SwitchPort
+from piman.fleet.power import PowerDesk, PowerPolicy, StillDelivering
 from piman.simulator.switch import Listening, SwitchFaults, VirtualSwitch, listen
 from piman.simulator.wiring.snmp_agent import Operation
 from piman.snmp import Engines
@@ -116,6 +118,22 @@ class VirtualSwitchTests(PowerSwitchMixin, TestCase):
         """A deaf port accepts the order and is found out."""
         switch = self.ask(self.serve(faults=SwitchFaults(deaf=frozenset({1}))))
         await self.assertFailure(switch.turn_off(1), PowerNotObeyed)
+
+    async def test_stuck_and_lying(self) -> None:
+        """A port that goes on delivering, and one that only says so, are not taken for dark; the lamps know better."""
+        listening = self.serve(faults=SwitchFaults(stuck=frozenset({1}), lying=frozenset({2})))
+        await deferLater(reactor, 0.05)
+        desk = PowerDesk(reactor, {ADDRESS: self.ask(listening)}, PowerPolicy(looks=(0.0, 0.0)))
+        for port in (1, 2):
+            await self.assertFailure(
+                Deferred.fromCoroutine(desk.take_away(SwitchPort(ADDRESS, port))), StillDelivering
+            )
+        self.assertEqual([self.lamps[port].is_lit for port in (1, 2)], [True, False])
+
+    async def test_slow(self) -> None:
+        """An agent that takes its time is waited for, within the schedule."""
+        listening = self.serve(faults=SwitchFaults(slow_seconds=0.1))
+        self.assertTrue((await self.ask(listening).read(1)).admin_on)
 
     async def test_requests_for_a_walk(self) -> None:
         """48 ports cost at most ceil(48 / 25) + 1 requests a column."""
