@@ -13,7 +13,8 @@ class Plug:
     """
     A network behind a port of a switch.
 
-    :param heard: called whenever a board begins with DHCP, the first thing that any program of a board says.
+    :param heard: called for each DHCP message, the first thing that any program of a board says; what else the board
+        sends says nothing new.
     """
 
     def __init__(self, network: Network, heard: Callable[[], None]) -> None:
@@ -21,7 +22,7 @@ class Plug:
         self._heard = heard
 
     def dhcp(self, deliver: Deliver, address: IPv4Address | None = None) -> Socket:
-        """The network's, heard when the first message is sent."""
+        """The network's, heard with each message."""
         return _HeardSocket(self._network.dhcp(deliver, address), self._heard)
 
     def udp(self, address: IPv4Address, port: int, deliver: Deliver) -> Socket:
