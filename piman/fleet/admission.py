@@ -66,7 +66,9 @@ def longest_queue(off_seconds: float, stagger_seconds: float) -> float:
 
 
 def in_turn(
-    waiting: Sequence[tuple[int, IPv4Address]], queued: Mapping[IPv4Address, int], longest: float = float("inf")
+    waiting: Sequence[tuple[int, IPv4Address | None]],
+    queued: Mapping[IPv4Address | None, int],
+    longest: float = float("inf"),
 ) -> list[int]:
     """
     Whose turn is next: those first that have the fewest before them on their switch.

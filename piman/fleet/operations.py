@@ -13,6 +13,7 @@ time: :mod:`piman.fleet.admission`; what is done for one target: :mod:`piman.fle
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
@@ -359,11 +360,9 @@ class Operations:
     def _in_turn(self, operation: Operation, waiting: Sequence[int]) -> list[int]:
         begun = (self._operations[name].reports[index] for name, index in self._runs)
         queued = Counter(
-            report.target.port.switch
-            for report in begun
-            if report.target.port and (report.step.may_be_dark or report.step is Step.WAITING)
+            _switch(report) for report in begun if report.step.may_be_dark or report.step is Step.WAITING
         )
-        places = [(index, port.switch) for index in waiting if (port := operation.reports[index].target.port)]
+        places = [(index, _switch(operation.reports[index])) for index in waiting]
         policy = self.desk.policy
         return admission.in_turn(places, queued, admission.longest_queue(policy.off_seconds, policy.stagger_seconds))
 
@@ -502,3 +501,7 @@ class Operations:
         final = [operation.id for operation in self._operations.values() if operation.is_final]
         for operation_id in final[: max(0, len(final) - self.settings.kept)]:
             del self._operations[operation_id]
+
+
+def _switch(report: TargetReport) -> IPv4Address | None:
+    return report.target.port.switch if report.target.port else None
