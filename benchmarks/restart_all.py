@@ -156,7 +156,8 @@ def title(name: str, options: RackOptions) -> str:
     """What was run."""
     return (
         f"### {name} admission control: {options.count} boards on {options.switches} switches, "
-        f"{options.loss:.1%} loss each way\n\n"
+        f"{options.loss:.1%} loss each way"
+        f"{', at most %g datagrams a second, of which %d wait' % options.uplink if options.uplink else ''}\n\n"
         f"{os.cpu_count()} processors; boards, switches and manager on the same machine; waits that nobody on the wire "
         f"can observe {options.speed:g} times faster; operations: {dict(options.operations)}.\n"
     )
@@ -183,6 +184,8 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stagger", type=float, default=1.0, help="operations.stagger_seconds")
+    parser.add_argument("--uplink", type=float, help="datagrams a second that all boards can exchange")
+    parser.add_argument("--queue", type=int, default=128, help="how many may wait at the uplink")
     parser.add_argument("--timeout", type=float, default=1200.0, help="for each of the two halves")
     parser.add_argument("--only", choices=tuple(RUNS))
     parsed = parser.parse_args()
@@ -193,6 +196,7 @@ def main() -> None:
         speed=parsed.speed,
         seed=parsed.seed,
         operations={"stagger_seconds": parsed.stagger},
+        uplink=(parsed.uplink, parsed.queue) if parsed.uplink else None,
         timeout_seconds=parsed.timeout,
         plain=True,
     )

@@ -36,6 +36,7 @@ from piman.simulator.showing.report import Report, Spread, as_renderable, step_s
 from piman.simulator.showing.view import LiveView, PlainView
 from piman.simulator.wiring.faults import Damage, Faults, FaultyNetwork
 from piman.simulator.wiring.network import LoopbackNetwork
+from piman.simulator.wiring.uplink import Uplink
 
 DRAW_SECONDS = 0.25
 DESCRIPTORS_FOR_BOARD = 2
@@ -58,6 +59,8 @@ class RackOptions:
     :ivar models: in turn.
     :ivar loss: share of datagrams lost each way; likewise ``duplicate``, ``reorder``, ``stall``.
     :ivar cut: share of pieces of TCP streams at which the connection breaks.
+    :ivar uplink: how many datagrams a second all boards together can exchange with the manager, and how many may wait;
+        None: any number.
     :ivar power_cuts: share of boards that lose their power once, at one of the steps ``die_at``.
     :ivar speed: how much faster those waits pass that nobody on the wire can observe.
     :ivar pool_share: share of boards without an address of their own in hosts.csv.
@@ -77,6 +80,7 @@ class RackOptions:
     reorder: float = 0.0
     stall: float = 0.0
     cut: float = 0.0
+    uplink: tuple[float, int] | None = None
     power_cuts: float = 0.0
     die_at: tuple[Step, ...] = STEPS
     speed: float = 10.0
@@ -171,6 +175,7 @@ class Rack:
         self.damage = Damage()
         self.reactor = reactor
         self._random = Random(options.seed)
+        self._uplink = Uplink(reactor, *options.uplink) if options.uplink else None
         self._notes: list[str] = []
         self._problems: list[str] = []
         self._began = 0.0
@@ -214,13 +219,14 @@ class Rack:
         )
         network = self.room.watched(place, network)
         seeded = Random(self._random.getrandbits(64))
-        if options.faults.are_any:
+        if options.faults.are_any or self._uplink is not None:
             network = FaultyNetwork(
                 network,
                 options.faults,
                 clock=self.reactor,
                 random=Random(seeded.getrandbits(64)),
                 damage=self.damage,
+                uplink=self._uplink,
             )
         return Pi(
             place.board,

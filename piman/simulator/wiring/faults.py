@@ -28,6 +28,7 @@ from piman.simulator.wiring.surroundings import (
     Socket,
     Stream,
 )
+from piman.simulator.wiring.uplink import Uplink
 
 OVERTAKEN_SECONDS = 0.05
 """A datagram that is to be overtaken waits for the next one, at most so long."""
@@ -135,6 +136,7 @@ class FaultyNetwork:
     The network of one board with the faults on its own line.
 
     :param defects: what is wrong with it for good.
+    :param uplink: behind that line, shared with other boards; datagrams alone cross it.
     :ivar damage: what was done by the faults; may be shared between boards.
     :ivar streamed: bytes that streams other than conversations have brought.
     """
@@ -148,7 +150,9 @@ class FaultyNetwork:
         random: Random,
         damage: Damage | None = None,
         defects: Defects = NO_DEFECTS,
+        uplink: Uplink | None = None,
     ) -> None:
+        self.uplink = uplink
         self.damage = damage if damage is not None else Damage()
         self.faults = faults
         self.defects = defects
@@ -207,13 +211,14 @@ class _Way:
     def carry(self, pass_on: Callable[[], None]) -> None:
         """A datagram sets out."""
         line, faults = self._line, self._line.faults
-        if line.happens(faults.loss):
+        crossing = line.uplink.cross() if line.uplink is not None else 0.0
+        if crossing is None or line.happens(faults.loss):
             line.damage.lost += 1
             return
         if line.happens(faults.duplicate):
             line.damage.doubled += 1
             line.clock.callLater(DUPLICATE_SECONDS, self._arrive, pass_on)
-        delay = line.delay()
+        delay = max(line.delay(), crossing)
         if delay:
             line.clock.callLater(delay, self._arrive, pass_on)
         elif self._held is None and line.happens(faults.reorder):
