@@ -157,7 +157,7 @@ def title(name: str, options: RackOptions) -> str:
     return (
         f"### {name} admission control: {options.count} boards on {options.switches} switches, "
         f"{options.loss:.1%} loss each way"
-        f"{', at most %g datagrams a second, of which %d wait' % options.uplink if options.uplink else ''}\n\n"
+        f"{f', uplink and its queue: {options.uplink}' if options.uplink else ''}\n\n"
         f"{os.cpu_count()} processors; boards, switches and manager on the same machine; waits that nobody on the wire "
         f"can observe {options.speed:g} times faster; operations: {dict(options.operations)}.\n"
     )
