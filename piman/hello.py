@@ -33,6 +33,7 @@ from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IImages, IInstallers, INeighbours, INodeDirectory
 from piman.fleet.model import Intent, MACAddress, Phase
 from piman.fleet.throttle import Throttle
+from piman.fleet.walltime import WallTime
 from piman.host.listening import file_limit, listen
 from piman.installing.conversation import converse
 from piman.installing.hearing import hear_1, hear_2
@@ -98,7 +99,7 @@ class HelloProtocol(LineReceiver):
         limits = self._desk.limits
         is_stranger = self.caller.mac is None
         self.core.within(self.talk, limits.stranger_seconds if is_stranger else limits.greeting_seconds)
-        now = datetime.fromtimestamp(self._desk.clock.seconds(), UTC)
+        now = datetime.fromtimestamp(self._desk.wall.now(), UTC)
         transport.write(wire.date_command(now.strftime("%Y%m%d%H%M.%S")))
 
     def lineReceived(self, line: bytes) -> None:
@@ -179,11 +180,13 @@ class HelloService(Service):
         intents: IntentBook,
         images: IImages,
         events: IEventSink,
+        wall: WallTime | None = None,
         limit_of_files: Callable[[], int | None] = file_limit,
     ) -> None:
         self._reactor = reactor
         self._file_limit = limit_of_files
         self.clock = IReactorTime(reactor)
+        self.wall = wall or WallTime(self.clock)
         self._settings = settings
         self.limits = settings.limits
         self._addresses = addresses
@@ -362,11 +365,14 @@ def hello_service(
     intents: IntentBook,
     images: IImages,
     events: IEventSink,
+    wall: WallTime | None = None,
 ) -> HelloService:
     """
     The service of the hello port.
 
     It provides :class:`IInstallers`, which the image doors ask.  ``intents.load()`` must be called before it starts.
+
+    :param wall: the time that nodes are told; the reactor's unless given.
     """
     return HelloService(
         reactor,
@@ -377,4 +383,5 @@ def hello_service(
         intents=intents,
         images=images,
         events=events,
+        wall=wall,
     )

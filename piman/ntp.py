@@ -23,6 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from piman.fleet.throttle import Throttle
+from piman.fleet.walltime import WallTime
 from piman.host.clock import (
     NOTHING_KNOWN,
     UNKNOWN_ERROR_SECONDS,
@@ -48,10 +49,6 @@ RATE = b"RATE"
 """"Rate exceeded; the server has temporarily denied access" (RFC 5905, figure 13)."""
 KISS_POLL = 6
 """64 s: what a client that asks too often is told to wait."""
-
-
-SET_BACK_SECONDS = 1.0
-"""Our own clock was set back when a time lies further ahead; datagrams of two queues differ by microseconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,8 +167,7 @@ class RateLimiter:
     def _recall(self, host: str, now: float) -> _Client:
         """The address as the youngest in memory."""
         client = self._clients.pop(host, None)
-        latest = now + SET_BACK_SECONDS
-        if client is None or client.empty_at > latest + self._depth or client.kissed_at > latest:
+        if client is None:
             client = _Client(now)
         client.empty_at = max(client.empty_at, now)
         self._clients[host] = client
@@ -193,8 +189,9 @@ class NTPProtocol(DatagramProtocol):
     _log = Logger()
     noisy = False
 
-    def __init__(self, clock: IReactorTime, limiter: RateLimiter) -> None:
+    def __init__(self, clock: IReactorTime, limiter: RateLimiter, wall: WallTime | None = None) -> None:
         self._clock = clock
+        self._wall = wall or WallTime(clock)
         self._limiter = limiter
         self._logged = Throttle(clock, 1.0)
         self.malformed = 0
@@ -215,10 +212,11 @@ class NTPProtocol(DatagramProtocol):
         except MalformedDatagram as reason:
             self._ignored(address, reason)
             return
-        verdict = self._limiter.judge(address[0], arrival.received)
+        verdict = self._limiter.judge(address[0], self._clock.seconds())
         if verdict is Verdict.ANSWER:
-            received = timestamp(arrival.received)
-            self._send(self._template.fill(request, received, timestamp(self._clock.seconds())), address, arrival)
+            at = arrival.received if arrival.is_stamped else self._wall.moment_to_wall(arrival.received)
+            reply = self._template.fill(request, timestamp(at), timestamp(self._wall.now()))
+            self._send(reply, address, arrival)
         elif verdict is Verdict.KISS:
             self._send(kiss(request).to_wire(), address, arrival)
 
@@ -257,8 +255,10 @@ class ClockWatch(Service):
         *,
         kernel: Callable[[float], KernelClock] = read_clock,
         chrony: Callable[[Any], Awaitable[Tracking | None]] = ask_chrony,
+        wall: WallTime | None = None,
     ) -> None:
         self._reactor = reactor
+        self._wall = wall or WallTime(reactor)
         self._settings = settings
         self._changed = changed
         self._kernel = kernel
@@ -271,7 +271,7 @@ class ClockWatch(Service):
 
     def look(self, tracking: Tracking | None) -> ClockSource:
         """The source as the kernel and, perhaps, chronyd describe it now."""
-        now = self._reactor.seconds()
+        now = self._wall.now()
         try:
             kernel = self._kernel(now)
         except OSError:
@@ -350,6 +350,7 @@ def ntp_service(
     kernel: Callable[[float], KernelClock] = read_clock,
     chrony: Callable[[Any], Awaitable[Tracking | None]] = ask_chrony,
     plain: bool | None = None,
+    wall: WallTime | None = None,
 ) -> NTPService:
     """
     A service that answers NTP.
@@ -358,9 +359,10 @@ def ntp_service(
     :param kernel: reads the kernel's view of the clock.
     :param chrony: asks chronyd for its view; None when it does not answer.
     :param plain: as in :func:`piman.udp.udp_service`.
+    :param wall: the time that is served; the reactor's unless given.
     """
-    protocol = NTPProtocol(reactor, RateLimiter(settings))
-    watch = ClockWatch(reactor, settings, protocol.set_source, kernel=kernel, chrony=chrony)
+    protocol = NTPProtocol(reactor, RateLimiter(settings), wall)
+    watch = ClockWatch(reactor, settings, protocol.set_source, kernel=kernel, chrony=chrony, wall=wall)
     port = udp_service(
         reactor,
         settings.port,

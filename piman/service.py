@@ -6,7 +6,7 @@ The map: every service of the manager, in order.
 :func:`services` lists them.  With :mod:`piman.power` the only module that unpacks :class:`piman.config.Config`.
 """
 
-from piman.reactor import WrongReactor, install
+from piman.reactor import WrongReactor, install, wall_clock
 
 try:
     install()
@@ -34,6 +34,7 @@ from piman.config import Config, ConfigError, differences
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.casebook import Casebook
+from piman.fleet.clock_steps import ClockSteps
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import ConfigurationRejected, ConfigurationReloaded, ManagerStarted, StoreReplaced
 from piman.fleet.history import HistoryStore
@@ -49,6 +50,7 @@ from piman.fleet.power import PowerDesk
 from piman.fleet.store import StateStore
 from piman.fleet.target_run import Explanation
 from piman.fleet.targets import Atlas
+from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
@@ -125,18 +127,21 @@ class Manager:
         self.reactor = reactor
         self.path = path
         self.config = config
+        self.wall = WallTime(reactor, wall_clock)
         self.state = StateStore(config.state_dir / "state.db", reactor=reactor)
-        self.history = HistoryStore(config.state_dir / "history.db", reactor=reactor, clock=reactor)
+        self.history = HistoryStore(config.state_dir / "history.db", reactor=reactor, clock=reactor, wall=self.wall)
         self.registry = NodeRegistry(config.nodes, config.slots)
         self.events = EventLog(reactor)
-        self.journal = JournalWriter(reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry)
+        self.journal = JournalWriter(
+            reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry, wall=self.wall
+        )
         self.arrivals = Arrivals(
             nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
         )
         self.leases = LeaseTable(
             reactor, nodes=self.registry, pool=_pool(config), terms=LeaseTerms(lease_seconds=config.dhcp.lease_seconds)
         )
-        self.intents = IntentBook(self.state, reactor, self.events)
+        self.intents = IntentBook(WallTimedIntents(self.state, self.wall), reactor, self.events)
         self.power = power_switches(reactor, config)
         self.casebook = Casebook(
             reactor, nodes=self.registry, switches=lambda: self.operations.desk.switches
@@ -146,7 +151,7 @@ class Manager:
             desk=PowerDesk(reactor, self.power.by_address, power_policy(config)),
             atlas=self.atlas,
             nodes=self.registry,
-            store=self.state,
+            store=WallTimedOperations(self.state, self.wall),
             intents=self.intents,
             events=self.events,
             explain=self.casebook.explain,
@@ -163,6 +168,17 @@ class Manager:
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
         for observer in told:
             self.events.add_observer(observer)
+        self.clock_steps = ClockSteps(
+            reactor,
+            self.wall,
+            self.events,
+            write_anew=(
+                self.leases.write_anew,
+                self.registry.write_anew,
+                self.intents.write_anew,
+                self.operations.write_anew,
+            ),
+        )
         self.neighbours = KernelNeighbours(reactor)
         self.images = ImageLibrary(
             image_paths(config), run=in_thread(reactor), cache=config.state_dir / "images.json"
@@ -173,7 +189,7 @@ class Manager:
             settings=_dhcp_settings(config),
             nodes=self.registry,
             leases=self.leases,
-            store=self.state,
+            store=WallTimedLeases(self.state, self.wall),
             events=self.events,
             link=LinkLayerSender(config.interface),
             prober=ARPProber(reactor, ARPSocket(config.interface)),
@@ -387,11 +403,12 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     yield "history", Held(manager.open_history, manager.close_history)
     yield "state", Held(manager.open_state, manager.state.close)
     yield "journal", Held(manager.journal.open, manager.journal.close)
+    yield "clock", Held(manager.clock_steps.begin, manager.clock_steps.end)
     if config.dhcp.enabled:
         yield "dhcp", manager.dhcp
     if config.ntp.enabled:
         ntp = NTPSettings(port=config.ntp.port, local_stratum=config.ntp.local_stratum)
-        yield "ntp", ntp_service(reactor, settings=ntp, interface=config.interface)
+        yield "ntp", ntp_service(reactor, settings=ntp, interface=config.interface, wall=manager.wall)
     if config.tftp.enabled:
         yield "tftp", tftp_service(
             reactor,
@@ -423,6 +440,7 @@ def _install_services(manager: Manager) -> Iterator[tuple[str, IService]]:
         intents=manager.intents,
         images=manager.images,
         events=manager.events,
+        wall=manager.wall,
     )
     parts: dict[str, Any] = {
         "addresses": manager.leases,

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import attrs
 
-from piman.fleet.model import MACAddress, Stage
+from piman.fleet.model import MACAddress, Moment, Stage
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +29,7 @@ class Recorded:
 
     id: int
     """Grows by one with each event, across restarts; after a crash it jumps, and is never given twice."""
-    time: float
+    time: Moment
     event: Event
 
 
@@ -41,6 +41,13 @@ class ManagerStarted(Event):
     """The manager's services run."""
 
     version: str
+
+
+@attrs.frozen(kw_only=True)
+class ClockStepped(Event):
+    """The host's clock was set forward, or back (less than 0): nothing waits by it, but times in logs jump."""
+
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -163,7 +170,7 @@ class AddressLeased(Event):
 
     address: IPv4Address
     stage: Stage
-    expires: float
+    expires: Moment
     serial: str | None = None
     model: str | None = None
 
@@ -175,7 +182,7 @@ class LeaseRenewed(Event):
     durable: ClassVar[bool] = False
     address: IPv4Address
     stage: Stage
-    expires: float
+    expires: Moment
 
 
 @attrs.frozen(kw_only=True)

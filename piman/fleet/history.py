@@ -21,6 +21,7 @@ from piman.fleet.events import Recorded, StoreReplaced, event_classes
 from piman.fleet.interfaces import IEventObserver, StoreFailed
 from piman.fleet.model import MACAddress, NodeStatus
 from piman.fleet.records import UnreadableRecord, from_json, to_json
+from piman.fleet.walltime import WallTime
 
 Value = TypeVar("Value")
 
@@ -88,14 +89,23 @@ class HistoryStore:
 
     Nothing waits for it: when the disk fails, events wait in memory up to a bound and are written when it works
     again; what exceeds the bound is dropped, counted and logged.
+
+    :param wall: the times in the file; the clock's unless given.
     """
 
     _log = Logger()
 
     def __init__(
-        self, path: Path, *, reactor: Reactor, clock: IReactorTime, settings: HistorySettings | None = None
+        self,
+        path: Path,
+        *,
+        reactor: Reactor,
+        clock: IReactorTime,
+        settings: HistorySettings | None = None,
+        wall: WallTime | None = None,
     ) -> None:
         self._clock = clock
+        self._wall = wall or WallTime(clock)
         self._settings = settings or HistorySettings()
         self._database = Database(path, HISTORY, reactor=reactor)
         self._open = False
@@ -149,7 +159,7 @@ class HistoryStore:
         """Take the event if it is durable, and its number in any case."""
         self._newest = recorded.id
         if recorded.event.durable:
-            self._keep([recorded])
+            self._keep([self._wall.to_wall(recorded)])
         if self._open and not self._writing and self._is_due:
             self._schedule(self._settings.batch_seconds if len(self._waiting) < self._settings.batch_events else 0)
 
@@ -226,7 +236,10 @@ class HistoryStore:
         if self._waiting:
             self._flush()
         rows = self._database.submit(lambda file: file.execute(statement, values).fetchall())
-        return rows.addCallback(lambda found: _recorded(found[::-1] if newest else found))
+        return rows.addCallback(lambda found: self._events(found[::-1] if newest else found))
+
+    def _events(self, rows: Iterable[tuple[int, float, str, str]]) -> list[Recorded]:
+        return [self._wall.from_wall(recorded) for recorded in _recorded(rows)]
 
     # Statuses
 
@@ -236,7 +249,7 @@ class HistoryStore:
 
         :param covered: the number of the newest event that is folded into all statuses, these and those kept before.
         """
-        values = tuple(statuses)
+        values = tuple(map(self._wall.to_wall, statuses))
 
         def work(file: sqlite3.Connection) -> None:
             rows = ((status.mac.octets, status.last_event_id, to_json(status)) for status in values)
@@ -248,7 +261,8 @@ class HistoryStore:
     def load_snapshots(self) -> list[NodeStatus]:
         """The latest statuses, least recently changed first; an unreadable one is left out."""
         rows = self._database.read("SELECT payload FROM snapshots ORDER BY event")
-        return [status for (payload,) in rows if (status := _readable(NodeStatus, payload)) is not None]
+        found = (_readable(NodeStatus, payload) for (payload,) in rows)
+        return [self._wall.from_wall(status) for status in found if status is not None]
 
     def load_uncovered(self) -> list[Recorded]:
         """
@@ -256,12 +270,12 @@ class HistoryStore:
 
         They are few: snapshots follow each other within seconds.
         """
-        return _recorded(self._database.read(UNCOVERED))
+        return self._events(self._database.read(UNCOVERED))
 
     # Retention
 
     def _tidy(self) -> None:
-        oldest = self._clock.seconds() - self._settings.keep_days * DAY
+        oldest = self._wall.now() - self._settings.keep_days * DAY
         tidied = self._database.submit(lambda file: _delete_old(file, oldest, self._settings))
         tidied.addCallbacks(self._tidied, lambda failure: self._tidied(False))
 
@@ -317,7 +331,7 @@ def _delete_old(file: sqlite3.Connection, oldest: float, settings: HistorySettin
 
 def statuses_in(path: Path) -> list[NodeStatus]:
     """
-    The statuses in a ``history.db`` that may belong to a running manager; nothing is written.
+    The statuses in a ``history.db`` that may belong to a running manager, in the host's time; nothing is written.
 
     Empty when there is no such file, or it cannot be read.
     """

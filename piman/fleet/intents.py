@@ -189,6 +189,11 @@ class IntentBook:
         self._patience.failed(intent.mac, blame)
         return self._step(intent, lambda living, now: failed(living, now, reason))
 
+    def write_anew(self) -> None:
+        """Save what lives once more; what cannot be saved is saved with its next step."""
+        for intent in self.living():
+            self._saved(intent).addErrback(lambda failure: self._log.failure("saving an intent anew", failure))
+
     async def settle(self) -> None:
         """Wait until nothing waits for the disk any more."""
         while self._saving:

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IEventObserver, INodeDirectory
 from piman.fleet.records import as_plain, to_json
+from piman.fleet.walltime import WallTime
 from piman.fleet.wording import describe
 
 __all__ = ["FILE_NAME", "JournalWriter", "describe", "json_line", "text_line"]
@@ -46,7 +47,7 @@ InThread = Callable[[Callable[[], int]], "Deferred[int]"]
 
 @attrs.frozen
 class Line:
-    """An event and the name that its node had when it happened."""
+    """An event, in the host's time, and the name that its node had when it happened."""
 
     recorded: Recorded
     name: str
@@ -95,14 +96,22 @@ class JournalWriter:
 
     :param in_thread: how to run what may wait for the disk.
     :param nodes: gives nodes their names; None: MACs alone.
+    :param wall: the times in the files and in their names; the clock's unless given.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, folder: Path, *, in_thread: InThread, nodes: INodeDirectory | None = None
+        self,
+        clock: IReactorTime,
+        folder: Path,
+        *,
+        in_thread: InThread,
+        nodes: INodeDirectory | None = None,
+        wall: WallTime | None = None,
     ) -> None:
         self._clock = clock
+        self._wall = wall or WallTime(clock)
         self._folder = folder
         self._in_thread = in_thread
         self._nodes = nodes
@@ -134,7 +143,7 @@ class JournalWriter:
         if not recorded.event.durable:
             return
         if len(self._waiting) < QUEUE_EVENTS:
-            self._waiting.append(Line(recorded, self._name(recorded)))
+            self._waiting.append(Line(self._wall.to_wall(recorded), self._name(recorded)))
         else:
             self._lose(1, "the disk is too slow")
 
@@ -162,7 +171,7 @@ class JournalWriter:
             self._stem = ""
 
     def _new_stem(self) -> str:
-        return str(self._folder / datetime.fromtimestamp(self._clock.seconds()).strftime(FILE_NAME))
+        return str(self._folder / datetime.fromtimestamp(self._wall.now()).strftime(FILE_NAME))
 
     def _missing(self) -> str:
         return f"{self._lost} events are missing here: {self._reason}\n" if self._lost else ""

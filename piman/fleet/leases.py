@@ -24,6 +24,8 @@ from piman.fleet.model import Lease, LeaseState, MACAddress, Stage
 from piman.fleet.pool import Pool
 
 _LIVE = (LeaseState.OFFERED, LeaseState.BOUND)
+LONGEST_SECONDS = 31_536_000.0
+"""No lease that the settings allow is longer; one that is was made when the host had another idea of the time."""
 TOUCH_SECONDS = 60.0
 """Less is not worth a write to the store."""
 _KEPT = (LeaseState.DECLINED, LeaseState.OCCUPIED)
@@ -140,8 +142,10 @@ class LeaseTable:
 
     def restore(self, leases: Iterable[Lease]) -> None:
         """Take the bindings of an earlier process."""
+        now = self._clock.seconds()
         for lease in sorted(leases, key=lambda lease: lease.expires):
-            self._record(lease)
+            is_sane = lease.expires <= now + LONGEST_SECONDS
+            self._record(lease if is_sane else attrs.evolve(lease, expires=now + self._unrequested_seconds))
         self._changed.clear()
 
     def take_changes(self) -> list[Lease]:
@@ -153,6 +157,11 @@ class LeaseTable:
         """The store failed: these have to go there later."""
         for lease in leases:
             self._changed.setdefault(lease.address, lease)
+
+    def write_anew(self) -> None:
+        """What the store has of live bindings, and of addresses left alone, does not hold any more."""
+        now = self._clock.seconds()
+        self.give_back(lease for lease in self._leases.values() if lease.expires > now)
 
     # The operator's files changed
 

@@ -3,14 +3,22 @@
 The frozen values that everything else speaks of.
 
 What the operator wants (:class:`Node`, :class:`Slot`) and what was seen (:class:`NodeStatus`) are different
-types and are never merged.  Times are seconds since 1970, floats, from the manager's clock.
+types and are never merged.  Times are a :data:`Moment` each.
 """
 
 import re
 from enum import Enum
 from ipaddress import IPv4Address
+from typing import Annotated, TypeAlias
 
 import attrs
+
+Moment: TypeAlias = Annotated[float, "moment"]
+"""
+Seconds on the manager's clock, which is the host's (since 1970) when the manager starts and never steps; 0: never.
+
+Fields of this type are translated when they are stored or shown: :mod:`piman.fleet.walltime`.
+"""
 
 _MAC_TEXT = re.compile(r"[0-9a-f]{2}(?:[:-]?[0-9a-f]{2}){5}", re.IGNORECASE)
 
@@ -152,15 +160,15 @@ class NodeStatus:
 
     mac: MACAddress
     phase: Phase = Phase.UNKNOWN
-    since: float = 0.0
+    since: Moment = 0.0
     """When the phase began."""
     last_event_id: int = 0
     """The newest event folded in; older ones and this one change nothing."""
-    last_seen: float = 0.0
+    last_seen: Moment = 0.0
     attempt: int = 0
     """Boots seen so far: each begins with a firmware DISCOVER after another phase."""
-    boot_started: float = 0.0
-    timeline: tuple[tuple[Phase, float], ...] = ()
+    boot_started: Moment = 0.0
+    timeline: tuple[tuple[Phase, Moment], ...] = ()
     """Phases of this boot with the time when each began."""
     address: IPv4Address | None = None
     stage: Stage | None = None
@@ -194,7 +202,7 @@ class Lease:
     address: IPv4Address
     mac: MACAddress
     state: LeaseState
-    expires: float
+    expires: Moment
     stage: Stage = Stage.OTHER
 
 
@@ -230,9 +238,9 @@ class Intent:
     """Unique for ever; 32 hexadecimal digits."""
     mac: MACAddress
     origin: IntentOrigin
-    opened: float
+    opened: Moment
     state: IntentState = IntentState.OPEN
-    changed: float = 0.0
+    changed: Moment = 0.0
     image: str = "default"
     digest: str | None = None
     """SHA-256 of the image once it was ordered, lower-case hexadecimal."""

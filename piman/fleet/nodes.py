@@ -125,6 +125,10 @@ class NodeRegistry:
         """These could not be written: take them, as they are by then, with the next ones."""
         self._changed.update(status.mac for status in statuses)
 
+    def write_anew(self) -> None:
+        """No snapshot of before holds any more."""
+        self._changed.update(status.mac for status in self.statuses() if status.last_event_id)
+
     def observe(self, recorded: Recorded) -> None:
         """Fold the event into the status of its node."""
         mac = recorded.event.mac

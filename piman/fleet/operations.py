@@ -330,6 +330,13 @@ class Operations:
         runs = [run.cancel() for run in list(self._runs.values())]
         await gatherResults(runs, consumeErrors=True)
 
+    def write_anew(self) -> None:
+        """Save once more what is not over, whatever the disk makes of it."""
+        for operation in self._operations.values():
+            if not operation.is_final:
+                saved = self._store.save_operation(operation, range(len(operation.reports)))
+                saved.addErrback(lambda failure: self._log.failure("saving an operation anew", failure))
+
     # What runs
 
     def admit(self) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 
 import attrs
 
-from piman.fleet.model import Phase, SwitchPort
+from piman.fleet.model import Moment, Phase, SwitchPort
 from piman.fleet.targets import Target
 
 
@@ -67,20 +67,20 @@ class TargetReport:
 
     target: Target
     step: Step = Step.WAITING
-    started: float = 0.0
+    started: Moment = 0.0
     """When its turn came."""
-    off_at: float = 0.0
+    off_at: Moment = 0.0
     """When the port was last seen not delivering."""
-    on_at: float = 0.0
+    on_at: Moment = 0.0
     """When power was last given again."""
-    finished: float = 0.0
+    finished: Moment = 0.0
     tries: int = 0
     """Power cycles so far."""
     dark: bool = False
     """The port is off because of us, and could not be switched on again yet: that is tried on and on."""
     intent: str = ""
     """The id of the intent of a reinstallation."""
-    stages: tuple[tuple[Phase, float], ...] = ()
+    stages: tuple[tuple[Phase, Moment], ...] = ()
     """Phases that the node went through since, with the time when each began."""
     reason: str = ""
     """Why it failed, or what it waits for: a plain sentence."""
@@ -104,8 +104,8 @@ class Operation:
     """The user that ordered it."""
     source: str = ""
     """From where: ``control socket``, an address."""
-    created: float = 0.0
-    finished: float = 0.0
+    created: Moment = 0.0
+    finished: Moment = 0.0
     at_most: int = 0
     """Rolling: so many targets at a time; 0: as many as the manager thinks good."""
     stop_after: int = 0

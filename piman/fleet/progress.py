@@ -227,6 +227,7 @@ Fold = Callable[[NodeStatus, Any, float], NodeStatus]
 
 FOLDS: Mapping[type[Event], Fold | None] = {
     events.ManagerStarted: None,
+    events.ClockStepped: None,
     events.ConfigurationReloaded: None,
     events.ConfigurationRejected: None,
     events.StoreReplaced: None,

@@ -116,6 +116,7 @@ EVIDENCE = {
 
 WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.ManagerStarted: "piman {version} started",
+    events.ClockStepped: "the clock of this host was stepped by {seconds:+.1f} s",
     events.ConfigurationReloaded: _reloaded,
     events.ConfigurationRejected: "configuration not taken, nothing changed: {problems}",
     events.StoreReplaced: "database {path} could not be read ({reason}): moved to {moved_to}, a new one begun",

@@ -35,11 +35,13 @@ class Arrival:
     """How a datagram came in."""
 
     received: float
-    """Seconds since 1970: the kernel's receive time where it was asked for, else the reactor's."""
+    """Seconds: the kernel's receive time, in the host's time, where it was asked for; else the reactor's."""
     interface_index: int = 0
     """The network interface, as in ``if_nametoindex``; 0: not asked for."""
     local_address: IPv4Address = _UNSPECIFIED
     """Our address on that interface: where an answer should come from."""
+    is_stamped: bool = False
+    """Whether the time is the kernel's."""
 
 
 # What is decided without a socket
@@ -53,15 +55,15 @@ def _address(octets: bytes) -> IPv4Address:
 
 def arrival_of(ancillary: Iterable[tuple[int, int, bytes]], now: float) -> Arrival:
     """What the kernel said beside the datagram; ``now`` stands in for a missing receive time."""
-    received, index, local = now, 0, _UNSPECIFIED
+    received, index, local, is_stamped = now, 0, _UNSPECIFIED, False
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            received = seconds + nanoseconds / 1e9
+            received, is_stamped = seconds + nanoseconds / 1e9, True
         elif level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             index, octets, _ = _PACKET_INFO.unpack_from(data)
             local = _address(octets)
-    return Arrival(received, index, local)
+    return Arrival(received, index, local, is_stamped)
 
 
 def sending_from(source: IPv4Address, interface_index: int) -> tuple[tuple[int, int, bytes], ...]:

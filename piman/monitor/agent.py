@@ -6,7 +6,7 @@ The agent: runs on each node and tells how it is, ``twistd -n piman-agent``.
 It reads, and nothing that is asked of it changes anything.
 """
 
-from piman.reactor import WrongReactor, install
+from piman.reactor import WrongReactor, install, wall_clock
 
 try:
     install()
@@ -29,6 +29,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from piman.fleet.walltime import WallTime
 from piman.monitor.readings import Reading
 from piman.ordered import OrderedService, say_in_one_line
 
@@ -83,8 +84,16 @@ def throttled(path: Path) -> int | None:
 class Sampler:
     """Takes readings of the machine it runs on."""
 
-    def __init__(self, clock: IReactorTime, *, system: System = psutil, throttled_file: Path = THROTTLED) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        system: System = psutil,
+        throttled_file: Path = THROTTLED,
+        wall: WallTime | None = None,
+    ) -> None:
         self._clock = clock
+        self._wall = wall or WallTime(clock)
         self._system = system
         self._throttled_file = throttled_file
         self._latest: tuple[float, Reading] | None = None
@@ -94,7 +103,7 @@ class Sampler:
         """How the machine is now."""
         now = self._clock.seconds()
         if self._latest is None or not 0 <= now - self._latest[0] < FRESH_SECONDS:
-            self._latest = (now, self._measure(now))
+            self._latest = (now, self._measure(self._wall.now()))
         return self._latest[1]
 
     def _measure(self, now: float) -> Reading:
@@ -188,7 +197,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     sys.excepthook = say_in_one_line(sys.excepthook)
-    agent = agent_service(reactor, port=options["port"], address=options["address"])
+    sampler = Sampler(reactor, wall=WallTime(reactor, wall_clock))
+    agent = agent_service(reactor, port=options["port"], address=options["address"], sampler=sampler)
     agent.setName("agent")
     top = OrderedService()
     agent.setServiceParent(top)

@@ -31,6 +31,7 @@ from piman.boot.images import ImageLibrary
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.casebook import Casebook
+from piman.fleet.clock_steps import ClockSteps
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event, Recorded
 from piman.fleet.intents import IntentBook
@@ -43,6 +44,7 @@ from piman.fleet.orders import Action, Operation
 from piman.fleet.pool import Pool
 from piman.fleet.power import PowerDesk
 from piman.fleet.targets import Atlas, Place
+from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.hello import HelloSettings, hello_service
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.simulator.booting.boards import KINDS, Board, board_number
@@ -83,6 +85,7 @@ class VirtualManager:
     def __init__(self, scenario: "Scenario", host: VirtualHost, *, first_id: int) -> None:
         self.host = host
         self.registry = NodeRegistry(scenario.nodes)
+        self.wall = WallTime(host, scenario.wall_clock)
         for recorded in scenario.recorded:
             self.registry.observe(recorded)
         self.events = EventLog(host, first_id=first_id)
@@ -90,12 +93,15 @@ class VirtualManager:
         self.casebook = Casebook(host, nodes=self.registry, switches=lambda: scenario.switches)
         self.casebook.recall(scenario.recorded)
         self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
-        self.intents = IntentBook(scenario.intent_store, host, self.events)
+        self.intents = IntentBook(WallTimedIntents(scenario.intent_store, self.wall), host, self.events)
         self.intents.load()
         self.operations = self._operations(scenario)
         for observer in (self.registry, self.casebook, self.operations, scenario, self.arrivals):
             self.events.add_observer(observer)
         self.images = ImageLibrary({"default": str(scenario.image)}, run=_at_once)
+        anew = self.leases, self.registry, self.intents, self.operations
+        self.clock_steps = ClockSteps(host, self.wall, self.events, write_anew=[each.write_anew for each in anew])
+        self.clock_steps.begin()
         self._services = self._parts(scenario)
         for service in self._services:
             service.privilegedStartService()
@@ -109,7 +115,7 @@ class VirtualManager:
             desk=PowerDesk(self.host, {SWITCH: scenario.switch}),
             atlas=lambda: Atlas(places=(place,), nodes=scenario.nodes),
             nodes=self.registry,
-            store=scenario.operation_store,
+            store=WallTimedOperations(scenario.operation_store, self.wall),
             intents=self.intents,
             events=self.events,
             explain=self.casebook.explain,
@@ -127,6 +133,7 @@ class VirtualManager:
             neighbours=neighbours,
             nodes=self.registry,
             images=self.images,
+            wall=self.wall,
             **shared,
         )
         files = BootFiles(
@@ -161,7 +168,7 @@ class VirtualManager:
                 settings=DHCPSettings(server_address=SERVER, network=NETWORK),
                 nodes=self.registry,
                 leases=self.leases,
-                store=scenario.lease_store,
+                store=WallTimedLeases(scenario.lease_store, self.wall),
                 events=self.events,
                 link=VirtualLink(scenario.lan),
                 plain=True,
@@ -173,6 +180,7 @@ class VirtualManager:
         Deferred.fromCoroutine(self.operations.stop())
         for service in reversed(self._services):
             maybeDeferred(service.stopService)
+        self.clock_steps.end()
 
 
 def _at_once(work: Callable[[], str]) -> "Deferred[str]":
@@ -194,6 +202,7 @@ class Scenario:
     :ivar switches: those that the manager can ask about power.
     :ivar switch: where the boards hang.
     :ivar lines: the boards' cables.
+    :ivar aheads: by how much the clock of the manager's computer was before the true time, one after the other.
     """
 
     def __init__(
@@ -214,6 +223,7 @@ class Scenario:
         self.pis: list[Pi] = []
         self.clock = Clock()
         self.clock.advance(BEGINNING)
+        self.aheads = [0.0]
         self.lan = VirtualLAN(self.clock)
         self.recorded: list[Recorded] = []
         self.lease_store = MemoryLeaseStore()
@@ -320,7 +330,17 @@ class Scenario:
     def start_manager(self) -> None:
         """A new process with the files of the old one."""
         last = self.recorded[-1].id if self.recorded else 0
-        self.manager = VirtualManager(self, VirtualHost(self.lan, SERVER), first_id=last + 1)
+        self.manager = VirtualManager(
+            self, VirtualHost(self.lan, SERVER, ahead=self.aheads[-1]), first_id=last + 1
+        )
+
+    def wall_clock(self) -> float:
+        """What the clock of the manager's computer shows."""
+        return self.clock.seconds() + self.aheads[-1]
+
+    def step_clock(self, seconds: float) -> None:
+        """Somebody sets the clock of the manager's computer forward, or back."""
+        self.aheads.append(self.aheads[-1] + seconds)
 
     def kill_manager(self) -> None:
         """SIGKILL."""

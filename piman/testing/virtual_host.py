@@ -42,11 +42,13 @@ class VirtualHost:
 
     It takes the place of an older one with the same address.
 
+    :param ahead: by how many seconds its clock was before the network's when it started.
     :ivar factories: what listens on TCP ports.
     """
 
-    def __init__(self, lan: VirtualLAN, address: IPv4Address) -> None:
+    def __init__(self, lan: VirtualLAN, address: IPv4Address, *, ahead: float = 0.0) -> None:
         self.lan = lan
+        self._ahead = ahead
         self.address = str(address)
         lan.hosts[self.address] = self
         self.factories: dict[int, Any] = {}
@@ -68,8 +70,8 @@ class VirtualHost:
     # IReactorTime
 
     def seconds(self) -> float:
-        """The time."""
-        return self.lan.clock.seconds()
+        """The time: that of its clock at the start, and what has passed since."""
+        return self.lan.clock.seconds() + self._ahead
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> IDelayedCall:
         """Later."""
