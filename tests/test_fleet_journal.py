@@ -17,6 +17,7 @@ from piman.fleet import events, journal
 from piman.fleet.events import CATALOGUE, BootOrdered, ClockSet, Event, Recorded
 from piman.fleet.journal import FLUSH_SECONDS, JournalWriter, Line, describe, json_line, text_line
 from piman.fleet.model import Node, Stage
+from piman.fleet.walltime import WallTime
 from piman.fleet.wording import LIST_LIMIT, TEXT_LIMIT, WORDING, shown, size
 from piman.testing.fakes import MemoryDirectory
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, any_event
@@ -188,6 +189,21 @@ class WriterTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         return seen
+
+    def test_two_clocks(self) -> None:
+        """Names of files and times of events are the host's, those of an event as they were when it happened."""
+        ahead = [7200.0]
+        wall = WallTime(self.clock, lambda: self.clock.seconds() + ahead[0])
+        self.writer = JournalWriter(self.clock, self.folder, in_thread=self.in_thread, wall=wall)
+        self.writer.open()
+        self.happen()
+        ahead[0] = 3600.0
+        self.happen()
+        self.tick()
+        [path] = self.folder.glob("*.jsonl")
+        self.assertEqual(path.stem, datetime.fromtimestamp(START + 3601).strftime("%Y-%m-%d_%H:%M"))
+        times = [json.loads(line)["time"] for line in path.read_text().splitlines()]
+        self.assertEqual(times, [START + 7200.0, START + 3600.0])
 
     def test_files(self) -> None:
         """Both files lie in a folder that was made, named by the local time of the start, and hold the same events."""

@@ -46,6 +46,7 @@ from piman.fleet.interfaces import StoreFailed, StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, MACAddress, NodeStatus, Stage
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.store import KEEP_SECONDS, StateStore
+from piman.fleet.walltime import WallTime
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock, any_event, instances
 
 SCHEMA = Schema(synchronous="FULL", migrations=(("CREATE TABLE words (word TEXT)",),))
@@ -554,6 +555,24 @@ class HistoryTests(_InFolder):
             self.settle(store._database.submit(lambda file: file.execute("DROP TRIGGER refuse") and None))
 
         return repair
+
+    def test_two_clocks(self) -> None:
+        """In the file times are the host's; whoever asks is told the process's, and the next process its own."""
+        self.clock.advance(1000.0)
+        wall = WallTime(self.clock, lambda: self.clock.seconds() + 3600.0)
+        store = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock, wall=wall)
+        self.opened(store)
+        status = NodeStatus(mac=MAC, since=900.0, last_event_id=1)
+        store.observe(recorded(1, time=1000.0))
+        self.settle(store.save_snapshots([status]))
+        self.assertEqual(self.settle(store.events()), [recorded(1, time=1000.0)])
+        self.assertEqual((store.load_snapshots(), store.load_uncovered()), ([status], [recorded(1, time=1000.0)]))
+        self.settle(store.close())
+        self.assertEqual(self.query("history.db", "SELECT time FROM events"), [(4600.0,)])
+        later = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock)
+        self.opened(later)
+        self.assertEqual(later.load_snapshots(), [attrs.evolve(status, since=4500.0)])
+        self.assertEqual(self.settle(later.events()), [recorded(1, time=4600.0)])
 
     def test_batches_by_time(self) -> None:
         """Events are written together a moment after the first of them."""

@@ -27,6 +27,7 @@ from piman.fleet.events import (
 )
 from piman.fleet.interfaces import IInstallers
 from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress, Node, NodeStatus, Phase
+from piman.fleet.walltime import WallTime
 from piman.hello import HelloSettings
 from piman.installing.room import Places
 from piman.wire.hello import BOOT_1, BOOT_2, CONTINUE, FORMAT_1, WELCOME
@@ -85,6 +86,13 @@ class HelloTestCase(SynchronousTestCase):
 
 class BootTests(HelloTestCase):
     """A node whose card holds a system."""
+
+    def test_date_of_the_host(self) -> None:
+        """The date is the host's, also after somebody has set its clock."""
+        world = World()
+        world.service.wall = WallTime(world.reactor, lambda: 1_795_432_530.0)
+        # date -u -d @1795432530 +%Y%m%d%H%M.%S
+        self.assertIn(b"202611231115.30", world.call().hears())
 
     def test_date_at_once(self) -> None:
         """The manager speaks first: the date in UTC, as the deployed script reads it."""

@@ -41,6 +41,7 @@ class ArrivalTests(SynchronousTestCase):
         stamp = struct.pack("@ll", 1_795_433_436, 443_487_000)
         arrival = arrival_of([(socket.SOL_SOCKET, SO_TIMESTAMPNS, stamp)], 12.5)
         self.assertApproximates(arrival.received, 1795433436.443487, 1e-6)
+        self.assertTrue(arrival.is_stamped)
 
     def test_unknown(self) -> None:
         """A control message that we did not ask for is ignored."""

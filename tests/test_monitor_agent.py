@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from piman.fleet.walltime import WallTime
 from piman.monitor.agent import AgentPages, Options, Sampler, agent_service, agent_site, temperature, throttled
 from piman.monitor.readings import Reading
 
@@ -101,6 +102,13 @@ class SamplerTests(SynchronousTestCase):
         sampler.read()
         self.clock.rightNow = 10.0
         self.assertEqual(sampler.read().time, 10.0)
+
+    def test_two_clocks(self) -> None:
+        """What is told is the node's own time, also after somebody has set it; freshness is not measured by it."""
+        wall = WallTime(self.clock, lambda: self.clock.seconds() + 5e8)
+        sampler = Sampler(self.clock, system=self.system, throttled_file=self.flags, wall=wall)
+        self.assertEqual(sampler.read().time, 1000.0 + 5e8)
+        self.assertIs(sampler.read(), sampler.read())
 
     def test_no_sensors(self) -> None:
         """A board without sensors, or a platform without the call, has no temperature."""

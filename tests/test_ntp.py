@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from piman.fleet.walltime import WallTime
 from piman.host.clock import NOTHING_KNOWN, ClockSource, KernelClock, Tracking
 from piman.ntp import (
     PRECISION,
@@ -172,6 +173,20 @@ class ProtocolTests(SynchronousTestCase):
         self.protocol.datagramArrived(captures.CHRONYD_REQUEST, CLIENT, Arrival(NOW - 0.125))
         expected = respond(Request.from_wire(captures.CHRONYD_REQUEST), SOURCE, NOW - 0.125, NOW).to_wire()
         self.assertEqual(self.transport.written, [(expected, CLIENT)])
+
+    def test_two_clocks(self) -> None:
+        """The host's time is served: the kernel's stamp as it is, ours translated; the rate goes by the other clock."""
+        wall = WallTime(self.clock, lambda: NOW - 3600.0)
+        protocol = NTPProtocol(self.clock, RateLimiter(NTPSettings(burst=2)), wall)
+        protocol.set_source(SOURCE)
+        protocol.makeConnection(self.transport)
+        request = Request.from_wire(captures.CHRONYD_REQUEST)
+        for arrival in (Arrival(NOW - 3600.125, is_stamped=True), Arrival(NOW - 0.125)):
+            protocol.datagramArrived(captures.CHRONYD_REQUEST, CLIENT, arrival)
+        expected = respond(request, SOURCE, NOW - 3600.125, NOW - 3600.0).to_wire()
+        self.assertEqual(self.transport.written, [(expected, CLIENT)] * 2)
+        protocol.datagramArrived(captures.CHRONYD_REQUEST, CLIENT, Arrival(NOW + 3600.0, is_stamped=True))
+        self.assertEqual(Reply.from_wire(self.transport.written[2][0]).reference_id, RATE)
 
     def test_plain(self) -> None:
         """Without an arrival the time of reading the datagram stands for that of its receipt."""

@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -18,6 +19,7 @@ from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseSta
 from piman.fleet.orders import Action, Operation, Step, TargetReport
 from piman.fleet.store import StateStore
 from piman.fleet.targets import Target
+from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryOperationStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock
 
@@ -276,6 +278,43 @@ class MemoryOperationStoreTests(_Memory, OperationStoreMixin, SynchronousTestCas
         """A fake."""
         self.store = MemoryOperationStore()
         return self.store
+
+
+class _WallTimed(_Memory):
+    """The translation to the host's time, on a host whose clock was set forward by an hour, before a fake."""
+
+    translate: ClassVar[Any]
+    fake: ClassVar[Any]
+
+    def make(self) -> Any:
+        """A fake behind the translation."""
+        self.store = self.fake()
+        return self.reopened()
+
+    def reopened(self) -> Any:
+        """A translation by the clocks of another moment of the same process."""
+        return self.translate(self.store, WallTime(Clock(), lambda: 3600.0))
+
+
+class WallTimedLeaseStoreTests(_WallTimed, LeaseStoreMixin, SynchronousTestCase):
+    """It keeps the contract of lease stores."""
+
+    translate = WallTimedLeases
+    fake = MemoryLeaseStore
+
+
+class WallTimedIntentStoreTests(_WallTimed, IntentStoreMixin, SynchronousTestCase):
+    """It keeps the contract of intent stores."""
+
+    translate = WallTimedIntents
+    fake = MemoryIntentStore
+
+
+class WallTimedOperationStoreTests(_WallTimed, OperationStoreMixin, SynchronousTestCase):
+    """It keeps the contract of operation stores."""
+
+    translate = WallTimedOperations
+    fake = MemoryOperationStore
 
 
 class _OnDisk(_Contract):
