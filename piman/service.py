@@ -164,6 +164,7 @@ class Manager:
             history=self.history,
             last_id=lambda: self.events.last_id,
             labels=lambda: {switch.address: switch.label for switch in self.config.switches},
+            wall=self.wall,
         )
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
         for observer in told:
@@ -465,6 +466,7 @@ def _control_service(manager: Manager) -> IService:
         images=manager.images,
         stream=manager.stream,
         why=manager.why,
+        wall=manager.wall,
         caller=caller_of,
         version=own_version(),
     )

@@ -21,6 +21,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IImages, ImageMissing, StoreFailed
 from piman.fleet.model import Image, MACAddress
 from piman.fleet.nodes import NodeRegistry
@@ -28,6 +29,7 @@ from piman.fleet.operations import OperationRefused, Operations
 from piman.fleet.orders import Operation
 from piman.fleet.target_run import Explanation
 from piman.fleet.targets import Atlas, BadTargets, Place
+from piman.fleet.walltime import WallTime
 from piman.fleet.whereabouts import chart, find, survey
 from piman.web import shapes, wishes
 from piman.web.openapi import document
@@ -61,6 +63,7 @@ class API:
     :param atlas: what words can name, as of now.
     :param why: why a node is where it is, and what to do; it may ask the node's switch first.
     :param caller: who sent a request.
+    :param wall: the host's time, in which moments are shown.
     """
 
     app = Klein()
@@ -79,8 +82,10 @@ class API:
         why: Why,
         caller: Callable[[IRequest], Caller],
         version: str,
+        wall: WallTime | None = None,
     ) -> None:
         self._clock = clock
+        self._wall = wall or WallTime(clock)
         self._registry = registry
         self._operations = operations
         self._atlas = atlas
@@ -126,7 +131,8 @@ class API:
         why = shapes.explanation(await self._why(mac))
         node = self._registry.node(mac)
         known = {"id": str(mac), "name": node.name if node else str(mac)}
-        seen = {"phase": self._registry.status(mac).phase.value, "since": self._registry.status(mac).since}
+        status = self._wall.to_wall(self._registry.status(mac))
+        seen = {"phase": status.phase.value, "since": status.since}
         return _answer(request, {**known, **seen, **why})
 
     @app.route("/api/v1/nodes/<name>/events", methods=["GET"])
@@ -138,7 +144,8 @@ class API:
         return wishes.board(name, self._atlas(), self._registry.strangers())
 
     def _node(self, mac: MACAddress, labels: Labels, busy: Mapping[MACAddress, Operation]) -> JSON:
-        return shapes.node(self._registry.node(mac), self._registry.status(mac), busy.get(mac), labels)
+        seen = self._wall.to_wall(self._registry.status(mac))
+        return shapes.node(self._registry.node(mac), seen, busy.get(mac), labels)
 
     def _busy(self) -> Mapping[MACAddress, Operation]:
         """The operations that boards are in."""
@@ -164,7 +171,10 @@ class API:
         limit = wishes.number(parameters, "limit", wishes.USUAL_EVENTS, wishes.MOST_EVENTS)
         newest = wishes.word(parameters, "after") is None
         found = self._history.events(mac=mac, after=after, limit=limit, newest=newest)
-        return found.addCallback(lambda events: _answer(request, {"events": list(map(shapes.event, events))}))
+        return found.addCallback(self._events_shown, request)
+
+    def _events_shown(self, events: list[Recorded], request: IRequest) -> bytes:
+        return _answer(request, {"events": [shapes.event(self._wall.to_wall(recorded)) for recorded in events]})
 
     @app.route("/api/v1/events/stream", methods=["GET"])
     def stream(self, request: IRequest) -> "Deferred[None]":
@@ -223,7 +233,10 @@ class API:
         atlas, registry = self._atlas(), self._registry
         seen = await whole(survey(self._operations.desk, atlas))
         rows = chart(atlas, seen.learned, [status.mac for status in registry.strangers()])
-        shown = [shapes.row(row, registry.status(row.board.mac) if row.board else None, _labels(atlas)) for row in rows]
+        labels, to_wall = _labels(atlas), self._wall.to_wall
+        shown = [
+            shapes.row(row, to_wall(registry.status(row.board.mac)) if row.board else None, labels) for row in rows
+        ]
         silent = [{"switch": str(address), "reason": reason} for address, reason in seen.silent.items()]
         return _answer(request, {"rows": shown, "silent": silent})
 
@@ -233,7 +246,8 @@ class API:
     def operations(self, request: IRequest) -> bytes:
         """All operations that are remembered, without their reports, the newest last."""
         wishes.only(_parameters(request))
-        return _answer(request, {"operations": list(map(shapes.summary, self._operations.operations()))})
+        known = map(self._wall.to_wall, self._operations.operations())
+        return _answer(request, {"operations": list(map(shapes.summary, known))})
 
     @app.route("/api/v1/operations/<identity>", methods=["GET"])
     def operation(self, request: IRequest, identity: str) -> bytes:
@@ -280,7 +294,7 @@ class API:
         return found
 
     def _shape(self, operation: Operation) -> JSON:
-        return shapes.operation(operation, _labels(self._atlas()))
+        return shapes.operation(self._wall.to_wall(operation), _labels(self._atlas()))
 
     # The rest
 
@@ -300,7 +314,7 @@ class API:
     @app.route("/healthz", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
         """That the manager runs."""
-        return _answer(request, {"status": "ok", "version": self._version, "time": self._clock.seconds()})
+        return _answer(request, {"status": "ok", "version": self._version, "time": self._wall.now()})
 
     @app.route("/openapi.json", methods=["GET"])
     def openapi(self, request: IRequest) -> bytes:

@@ -11,7 +11,7 @@ the reports that changed since the last one (all of them in the first).  A reade
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,6 +27,7 @@ from piman.fleet.interfaces import IEventObserver
 from piman.fleet.model import MACAddress
 from piman.fleet.operations import Operations
 from piman.fleet.orders import Operation
+from piman.fleet.walltime import WallTime
 from piman.web import shapes
 from piman.web.wishes import Refusal
 
@@ -103,14 +104,14 @@ class Reader:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             self.cut()
 
-    async def replay(self, history: History, after: int) -> None:
+    async def replay(self, history: History, after: int, wall: WallTime) -> None:
         """Send what is stored since, then what came meanwhile."""
         self._is_replaying = True
         while not self._is_over:
             page = await history.events(mac=self.mac, after=after, limit=PAGE)
             for recorded in page:
                 after = recorded.id
-                await self._write(message("event", shapes.event(recorded), recorded.id))
+                await self._write(message("event", shapes.event(wall.to_wall(recorded)), recorded.id))
             if len(page) < PAGE:
                 break
         self._is_replaying = False
@@ -193,7 +194,9 @@ class Stream:
         history: History,
         last_id: Callable[[], int],
         labels: Callable[[], Mapping[Any, str]],
+        wall: WallTime | None = None,
     ) -> None:
+        self._wall = wall or WallTime(clock)
         self.readers: list[Reader] = []
         self._operations = operations
         self._history = history
@@ -228,7 +231,7 @@ class Stream:
         reader.begin()
         self._send_operations(reader)
         if operation is None and after is not None:
-            replayed = Deferred.fromCoroutine(reader.replay(self._history, after))
+            replayed = Deferred.fromCoroutine(reader.replay(self._history, after, self._wall))
             replayed.addErrback(self._replay_failed, reader)
         elif operation is None:
             reader.send(message("open", {"last": self._last_id()}, self._last_id()))
@@ -244,7 +247,7 @@ class Stream:
             return
         for operation in self._operations.operations():
             if operation.id == reader.operation or (reader.operation is None and not operation.is_final):
-                reader.send(message("operation", shapes.operation(operation, self._labels())))
+                reader.send(message("operation", self._operation(operation)))
 
     def _forget(self, reader: Reader) -> None:
         if reader in self.readers:
@@ -268,9 +271,12 @@ class Stream:
         readers = [reader for reader in self.readers if reader.wants(recorded)]
         if not readers:
             return
-        data = message("event", shapes.event(recorded), recorded.id)
+        data = message("event", shapes.event(self._wall.to_wall(recorded)), recorded.id)
         for reader in readers:
             reader.send(data, recorded.id)
+
+    def _operation(self, operation: Operation, indexes: Sequence[int] | None = None) -> shapes.JSON:
+        return shapes.operation(self._wall.to_wall(operation), self._labels(), indexes)
 
     def operation_changed(self, operation: Operation) -> None:
         """Tell what has changed of an operation since it was told last."""
@@ -280,7 +286,7 @@ class Stream:
             del self._told[operation.id]
         readers = [reader for reader in self.readers if reader.mac is None and reader.operation in (None, operation.id)]
         if readers:
-            data = message("operation", shapes.operation(operation, self._labels(), _changed(told, operation)))
+            data = message("operation", self._operation(operation, _changed(told, operation)))
             for reader in readers:
                 reader.send(data)
 
