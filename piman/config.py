@@ -78,6 +78,10 @@ _IN_FORCE_AT_ONCE = (
 """What SIGHUP changes; everything else waits for a restart."""
 
 
+MANY_BOARDS = 3
+"""So many boards, and more than half of all, do not leave a file by themselves."""
+
+
 class ConfigError(Exception):
     """The files have mistakes; the text is all of them, one a line."""
 
@@ -191,6 +195,24 @@ def _hosts(document: Document, subnet: IPv4Network | None, previous: Iterable[Ho
         return HostsFile()
 
 
+def _check_losses(hosts: HostsFile, file: Path, previous: Iterable[HostRow], report: Report) -> None:
+    """A full disk leaves an empty file behind: it must not take the addresses of a whole rack away."""
+    known = len(list(previous))
+    if known and not hosts.rows and not report.problems:
+        expected = "at least one; to have none, restart the manager: a start takes the file as it is"
+        report.problems.append(Problem(str(file), 0, "", f"no board, where {known} are known", expected))
+
+
+def _losses(hosts: HostsFile, file: Path, previous: Iterable[HostRow]) -> Iterator[str]:
+    before = {row.mac for row in previous}
+    gone = before - {row.mac for row in hosts.rows}
+    if len(gone) >= MANY_BOARDS and 2 * len(gone) > len(before):
+        yield (
+            f"{file.name}: {len(gone)} of {len(before)} boards are gone: they get no address and no boot files any "
+            f"more; if the file was cut short, mend it and say kill -HUP again"
+        )
+
+
 def _check_monitoring(document: Document, report: Report) -> None:
     if document.monitor.config is not None and not document.monitor.config.is_file():
         report.at(
@@ -216,6 +238,7 @@ def _complete(
     report: Report,
     resolver_files: Iterable[Path],
     base: Path,
+    previous: Iterable[HostRow],
 ) -> Config:
     assert document.server_address is not None
     assert document.interface is not None
@@ -247,7 +270,11 @@ def _complete(
         monitor=document.monitor,
         alerts=document.alerts,
         log_dir=document.log_dir,
-        warnings=(*warnings(document, report), *_further_warnings(document, subnet, hosts, base)),
+        warnings=(
+            *_losses(hosts, document.hosts_file, previous),
+            *warnings(document, report),
+            *_further_warnings(document, subnet, hosts, base),
+        ),
     )
 
 
@@ -261,7 +288,8 @@ def load(
     """
     Read ``piman.yaml`` and the ``hosts.csv`` that it names.
 
-    :param previous: the configuration in force; a board whose line in hosts.csv went bad keeps its row.
+    :param previous: the configuration in force; a board whose line in hosts.csv went bad keeps its row, and a file
+        without any board is a mistake when there were some.
     :param power_kinds: the kinds of power switches there are; without them ``power`` stays unread.
     :param resolver_files: where the manager's own DNS servers stand.
     :raises ConfigError: with every mistake of the file.
@@ -275,10 +303,12 @@ def load(
     _check_monitoring(document, report)
     if power_kinds is not None:
         check_power(report, power_kinds)
-    hosts = _hosts(document, subnet, previous.hosts if previous else (), report)
+    rows = previous.hosts if previous else ()
+    hosts = _hosts(document, subnet, rows, report)
+    _check_losses(hosts, document.hosts_file, rows, report)
     if report.problems or subnet is None:
         raise ConfigError(sorted(report.problems, key=lambda problem: problem.line))
-    return _complete(document, subnet, hosts, report, resolver_files, top.base)
+    return _complete(document, subnet, hosts, report, resolver_files, top.base, rows)
 
 
 # Reading again

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from piman.fleet.model import MACAddress
+from piman.host.regular import read_regular
 
 COLUMNS = 4
 ANY_ADDRESS = IPv4Address("0.0.0.0")
@@ -216,9 +217,9 @@ def load(path: Path, *, check: Check = _no_objection, previous: Iterable[HostRow
     """
     Read a file.
 
-    :raises OSError: when it cannot be read.
+    :raises OSError: when it cannot be read, or is no regular file.
     """
-    return parse(path.read_bytes(), file=path.name, check=check, previous=previous)
+    return parse(read_regular(path), file=path.name, check=check, previous=previous)
 
 
 def serialize(rows: Iterable[HostRow]) -> str:

@@ -2,6 +2,7 @@
 Tests for :mod:`piman.config`, :mod:`piman.settings` and :mod:`piman.settings.inventory`.
 """
 
+import os
 import re
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -404,6 +405,16 @@ class FileTests(_Case):
         error = self.assertRaises(ConfigError, load, self.folder)
         self.assertIn("cannot be read", str(error))
 
+    def test_named_pipe(self) -> None:
+        """A named pipe in place of a file is one clear line, and nobody waits for who might write to it."""
+        os.mkfifo(self.folder / "pipe")
+        error = self.assertRaises(ConfigError, load, self.folder / "pipe")
+        self.assertIn("a named pipe, not a regular file", str(error))
+        os.mkfifo(self.folder / "hosts.csv")
+        for text in (BASE, BASE + "hosts_file: hosts.csv\n"):
+            (problem,) = self.problems(text)
+            self.assertIn("hosts.csv' (a named pipe, not a regular file), expected a file of", problem)
+
     def test_no_objects(self) -> None:
         """A YAML tag never makes an object."""
         config = self.read(BASE + "alerts: [{kind: x, a: !!python/object/apply:os.getcwd []}]\n")
@@ -666,6 +677,36 @@ class ReadAgainTests(_Case):
         self.assertEqual(new.nodes, old.nodes)
         self.assertEqual(new.nodes[0].mac, MACAddress.parse("b8:27:eb:00:00:01"))
         self.assertEqual(self.read(BASE).nodes, ())
+
+    def boards(self, count: int) -> None:
+        """A hosts.csv with so many."""
+        self.hosts("".join(f"B8:27:EB:00:00:{number:02X};172.30.4.{number}\n" for number in range(10, 10 + count)))
+
+    def test_no_board_left(self) -> None:
+        """An empty or missing hosts.csv is refused while boards are known; a start takes it as it is."""
+        self.boards(2)
+        old = self.read(BASE)
+        for spoil in (lambda: self.hosts(""), lambda: self.hosts("# nothing\n\0\0"), (self.folder / "hosts.csv").unlink):
+            spoil()
+            error = self.assertRaises(ConfigError, self.read, BASE, old)
+            self.assertIn("hosts.csv: found no board, where 2 are known, expected at least one", str(error))
+            self.assertEqual(self.read(BASE).nodes, ())
+
+    def test_many_boards_gone(self) -> None:
+        """When more than half of the boards are gone, and at least three, the first warning says so."""
+        for before, after, loud in ((6, 2, True), (5, 2, True), (6, 3, False), (3, 1, False)):
+            self.boards(before)
+            old = self.read(BASE)
+            self.boards(after)
+            warning = self.read(BASE, previous=old).warnings[0]
+            self.assertEqual(f"{before - after} of {before} boards are gone" in warning, loud, warning)
+
+    def test_other_boards(self) -> None:
+        """Boards that were replaced by others are gone, too."""
+        self.boards(4)
+        old = self.read(BASE)
+        self.hosts("".join(f"DC:A6:32:00:00:{number:02X};172.30.4.{number}\n" for number in range(10, 20)))
+        self.assertIn("4 of 4 boards are gone", self.read(BASE, previous=old).warnings[0])
 
 
 class ReferenceTests(SynchronousTestCase):

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import attrs
 import yaml
 
+from piman.host.regular import read_regular
+
 T = TypeVar("T")
 
 _NULL = "tag:yaml.org,2002:null"
@@ -171,14 +173,16 @@ class Report:
 
 
 def _readable(path: Path, report: Report) -> str | None:
+    content = b""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = read_regular(path)
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         report.add(0, "", "no such file", "a configuration; begin with a copy of piman.yaml.example, or use --config")
     except OSError as reason:
         report.add(0, "", f"a file that cannot be read ({reason.strerror})", "one that piman's user may read")
     except UnicodeDecodeError as reason:
-        line = path.read_bytes()[: reason.start].count(b"\n") + 1
+        line = content[: reason.start].count(b"\n") + 1
         report.add(line, "", "bytes that are not UTF-8", "UTF-8 text; save the file again as UTF-8")
     return None
 
