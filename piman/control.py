@@ -176,7 +176,7 @@ class ServerOptions(Words):
 
     def parseOptions(self, options: "list[str] | None" = None) -> None:
         """Refuse, with the remedy."""
-        raise usage.UsageError("piman-ctl does not run the manager; say: twistd -n piman")
+        raise usage.UsageError("piman-ctl does not run the manager; say: twistd -n --pidfile= piman")
 
 
 class Options(Words):
@@ -206,7 +206,7 @@ class Options(Words):
         ["map", None, questions.MapOptions, "Which board hangs on which port; lines for hosts.csv"],
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
         ["check", None, CheckOptions, "Is everything ready for the boards?  What is not, and what to do"],
-        ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n piman does"],
+        ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n --pidfile= piman does"],
         ["completion", None, completion.CompletionOptions, "A script for Tab in bash or zsh"],
     ]
 
@@ -375,12 +375,12 @@ def makeService(options: Options) -> IService:
 
 
 def console() -> None:
-    """The console script: ``piman server ...`` is ``twistd -n piman ...``, the rest are piman-ctl's words."""
+    """The console script: ``piman server ...`` is ``twistd -n --pidfile= piman ...``, the rest are piman-ctl's words."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["server"]:
         from twisted.scripts.twistd import run
 
-        sys.argv = ["twistd", "-n", "piman", *arguments[1:]]
+        sys.argv = ["twistd", "-n", "--pidfile=", "piman", *arguments[1:]]
         run()
         return
     options = Options()

@@ -42,6 +42,7 @@ from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import StoreFailed
 from piman.fleet.journal import JournalWriter
 from piman.fleet.leases import LeaseTable, LeaseTerms
+from piman.fleet.lock import StateLock
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations import Operations
@@ -76,7 +77,7 @@ class Options(Words):
 
     command = "piman server"
     longdesc = (
-        "Runs the manager in the foreground: the same as twistd -n piman.  Ports 67, 69 and 123 need root, or the "
+        "Runs the manager in the foreground: the same as twistd -n --pidfile= piman.  Ports 67, 69 and 123 need root, or the "
         "capability net_bind_service; kill -HUP makes it read its files again."
     )
     examples = (
@@ -100,11 +101,14 @@ class Held(Service):
 
         :raises StartupError: when a store cannot be used.
         """
+        self._try_to_begin()
+        super().startService()
+
+    def _try_to_begin(self) -> None:
         try:
             self._begin()
         except StoreFailed as reason:
             raise StartupError(str(reason)) from reason
-        super().startService()
 
     def stopService(self) -> "Deferred[object] | None":
         """End what was begun."""
@@ -112,6 +116,19 @@ class Held(Service):
             return None
         super().stopService()
         return maybeDeferred(self._end)
+
+
+class HeldEarly(Held):
+    """The same, begun before the services after it bind their ports; ``begin`` is called twice."""
+
+    def privilegedStartService(self) -> None:
+        """
+        Begin.
+
+        :raises StartupError: when a store cannot be used.
+        """
+        super().privilegedStartService()
+        self._try_to_begin()
 
 
 class Manager:
@@ -128,6 +145,7 @@ class Manager:
         self.path = path
         self.config = config
         self.wall = WallTime(reactor, wall_clock)
+        self.lock = StateLock(config.state_dir)
         self.state = StateStore(config.state_dir / "state.db", reactor=reactor)
         self.history = HistoryStore(config.state_dir / "history.db", reactor=reactor, clock=reactor, wall=self.wall)
         self.registry = NodeRegistry(config.nodes, config.slots)
@@ -225,7 +243,6 @@ class Manager:
 
     def open_history(self) -> None:
         """Open history.db, go on counting where it ended, take the statuses of before."""
-        self.config.state_dir.mkdir(parents=True, exist_ok=True)
         replaced = self.history.open()
         self.events.continue_after(self.history.last_event_id())
         self.registry.restore(self.history.load_snapshots())
@@ -401,6 +418,7 @@ def _mtu(interface: str) -> int:
 def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     """Every service with its name, in the order in which they start."""
     reactor, config = manager.reactor, manager.config
+    yield "lock", HeldEarly(manager.lock.take, manager.lock.release)
     yield "history", Held(manager.open_history, manager.close_history)
     yield "state", Held(manager.open_state, manager.state.close)
     yield "journal", Held(manager.journal.open, manager.journal.close)

@@ -109,7 +109,7 @@ class UsageTests(SynchronousTestCase):
         """``twistd piman-ctl server`` would be a twistd in a twistd; it says what to call instead."""
         done = _twistd("piman-ctl", "server", cwd=self.folder)
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
-        self.assertIn("twistd -n piman", done.stderr)
+        self.assertIn("twistd -n --pidfile= piman", done.stderr)
 
     def test_other_reactor(self) -> None:
         """Another reactor that twistd was told to use is one line with the remedy, no traceback."""

@@ -25,6 +25,8 @@ ntp: {{port: {ntp}}}
 hello: {{port: {hello}, image_port: {image}, http_port: {http}}}
 """
 
+PIMAN = str(Path(TWISTD).parent / "piman")
+
 ENDED_BY_SIGTERM = (0, -signal.SIGTERM)
 """twistd stops everything and then, as is right, dies of the signal that it got."""
 
@@ -129,6 +131,17 @@ class StartTests(_InFolder):
         self.manager.stop()
         self.assertEqual([(self.folder / name).read_bytes() for name in ("piman.yaml", "hosts.csv")], before)
 
+    def test_after_a_kill(self) -> None:
+        """What a killed manager leaves behind, and a twistd.pid whose number is another program's now, hinder nobody."""
+        self.manager.start()
+        self.manager.kill()
+        (self.folder / "twistd.pid").write_text(str(os.getpid()))
+        with self.manager.output.open("ab") as output:
+            self.manager.process = subprocess.Popen([PIMAN, "server"], cwd=self.folder, stdout=output, stderr=output)
+        self.manager.wait_for(lambda: len(self.manager.events("ManagerStarted")) == 2, 60, "the second start")
+        self.assertIn(self.manager.stop(), ENDED_BY_SIGTERM)
+        self.assertEqual((self.folder / "twistd.pid").read_text(), str(os.getpid()))
+
     def test_tac(self) -> None:
         """``twistd -ny piman.tac`` runs the same services."""
         tac = Path(__file__).resolve().parent.parent.parent / "piman.tac"
@@ -207,6 +220,18 @@ class RefusalTests(_InFolder):
         done = self.once(TWISTD, "-n", "--reactor=poll", "--pidfile=", "piman", "--config", "piman.yaml")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("--reactor=asyncio", done.stderr)
+        self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+    def test_second_manager(self) -> None:
+        """A second manager with other ports but the same state_dir: one line names the first one's pid; status 1."""
+        self.manager.start()
+        assert self.manager.process is not None
+        others = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+        self.configuration.write_text(PIMAN_YAML.format(**others))
+        done = self.run_manager()
+        self.assertEqual(done.returncode, 1)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("piman: ")]
+        self.assertIn(f"in use by another manager (pid {self.manager.process.pid})", line)
         self.assertNotIn("Traceback", done.stderr + done.stdout)
 
     def test_state_is_no_folder(self) -> None:
