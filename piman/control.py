@@ -375,7 +375,7 @@ def makeService(options: Options) -> IService:
 
 
 def console() -> None:
-    """The console script: ``piman server ...`` is ``twistd -n --pidfile= piman ...``, the rest are piman-ctl's words."""
+    """Console script: ``piman server ...`` is ``twistd -n --pidfile= piman ...``, the rest are piman-ctl's words."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["server"]:
         from twisted.scripts.twistd import run

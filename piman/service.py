@@ -77,8 +77,8 @@ class Options(Words):
 
     command = "piman server"
     longdesc = (
-        "Runs the manager in the foreground: the same as twistd -n --pidfile= piman.  Ports 67, 69 and 123 need root, or the "
-        "capability net_bind_service; kill -HUP makes it read its files again."
+        "Runs the manager in the foreground: the same as twistd -n --pidfile= piman.  Ports 67, 69 and 123 need root, "
+        "or the capability net_bind_service; kill -HUP makes it read its files again."
     )
     examples = (
         "  piman server                                  with ./piman.yaml\n"
@@ -146,10 +146,12 @@ class Manager:
         self.config = config
         self.wall = WallTime(reactor, wall_clock)
         self.lock = StateLock(config.state_dir)
-        self.state = StateStore(config.state_dir / "state.db", reactor=reactor)
-        self.history = HistoryStore(config.state_dir / "history.db", reactor=reactor, clock=reactor, wall=self.wall)
-        self.registry = NodeRegistry(config.nodes, config.slots)
         self.events = EventLog(reactor)
+        self.state = StateStore(config.state_dir / "state.db", reactor=reactor, events=self.events)
+        self.history = HistoryStore(
+            config.state_dir / "history.db", reactor=reactor, clock=reactor, wall=self.wall, sink=self.events
+        )
+        self.registry = NodeRegistry(config.nodes, config.slots)
         self.journal = JournalWriter(
             reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry, wall=self.wall
         )

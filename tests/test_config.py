@@ -686,8 +686,11 @@ class ReadAgainTests(_Case):
         """An empty or missing hosts.csv is refused while boards are known; a start takes it as it is."""
         self.boards(2)
         old = self.read(BASE)
-        for spoil in (lambda: self.hosts(""), lambda: self.hosts("# nothing\n\0\0"), (self.folder / "hosts.csv").unlink):
-            spoil()
+        for text in ("", "# nothing\n\0\0", None):
+            if text is None:
+                (self.folder / "hosts.csv").unlink()
+            else:
+                self.hosts(text)
             error = self.assertRaises(ConfigError, self.read, BASE, old)
             self.assertIn("hosts.csv: found no board, where 2 are known, expected at least one", str(error))
             self.assertEqual(self.read(BASE).nodes, ())

@@ -65,7 +65,7 @@ class DescribeTests(SynchronousTestCase):
             (events.ConfigurationReloaded(nodes=3), "configuration read again: 3 nodes"),
             (
                 events.ConfigurationReloaded(nodes=3, warnings=("line 4",)),
-                "configuration read again: 3 nodes, 1 warnings: line 4",
+                "configuration read again: 3 nodes, 1 warning: line 4",
             ),
         ):  # fmt: skip
             self.assertEqual(describe(event), words)

@@ -251,7 +251,8 @@ class TotalTests(SynchronousTestCase):
     def test_ignored(self) -> None:
         """What is ignored is about the manager and not about a node."""
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
-        manager = {"ManagerStarted", "ClockStepped", "ConfigurationReloaded", "ConfigurationRejected", "StoreReplaced"}
+        manager = {"ManagerStarted", "ClockStepped", "ConfigurationReloaded", "ConfigurationRejected"}
+        manager |= {"StoreReplaced", "RecordsRejected"}
         operations = {"OperationStarted", "OperationCancelled", "OperationEnded"}
         self.assertEqual(ignored, manager | operations | {"AddressOccupied"})
 

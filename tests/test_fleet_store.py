@@ -2,6 +2,7 @@
 The files: what is on disk when, and what happens to files that are not as they should be.
 """
 
+import json
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import history
@@ -43,10 +45,13 @@ from piman.fleet.history import (
     statuses_in,
 )
 from piman.fleet.interfaces import StoreFailed, StoreFull
-from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, MACAddress, NodeStatus, Stage
+from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, MACAddress, NodeStatus, Stage
 from piman.fleet.nodes import NodeRegistry
+from piman.fleet.orders import Action, Operation, TargetReport
 from piman.fleet.store import KEEP_SECONDS, StateStore
+from piman.fleet.targets import Target
 from piman.fleet.walltime import WallTime
+from piman.testing.fakes import CapturedEvents
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock, any_event, instances
 
 SCHEMA = Schema(synchronous="FULL", migrations=(("CREATE TABLE words (word TEXT)",),))
@@ -440,6 +445,175 @@ class StateTests(_InFolder):
         self.assertIsInstance(store.open(), StoreReplaced)
         self.assertTrue(store.is_new)
         self.assertEqual((store.load_leases(), store.load_intents()), ([], []))
+
+
+SPOILT_LEASES = (
+    "UPDATE leases SET state = 'nonsense' WHERE address = 1",
+    "UPDATE leases SET mac = x'b827' WHERE address = 1",
+    "UPDATE leases SET mac = 'b827eb' WHERE address = 1",
+    "UPDATE leases SET expires = 'soon' WHERE address = 1",
+    "UPDATE leases SET stage = CAST(x'ff00' AS TEXT) WHERE address = 1",
+    "UPDATE leases SET address = -5 WHERE address = 1",
+)
+"""What a person with sqlite3, or a bad disk that SQLite does not notice, may leave in one row of three."""
+
+SPOILT_PAYLOADS = ("'{'", "'[]'", "x'ff'", "CAST(x'7bff' AS TEXT)", "x'31'", "'" + "[" * 100_000 + "'")
+
+
+class UnreadableTests(_InFolder):
+    """One row that cannot be read costs neither the start nor any other row."""
+
+    def setUp(self) -> None:
+        """A place for events."""
+        super().setUp()
+        self.events = CapturedEvents()
+        self.logged(LogLevel.warn)
+
+    def store(self) -> StateStore:
+        """Open, until the test ends."""
+        store: StateStore = self.opened(StateStore(self.folder / "state.db", reactor=self.clock, events=self.events))
+        return store
+
+    def spoil(self, name: str, *statements: str) -> None:
+        """Somebody else writes to the file."""
+        with closing(sqlite3.connect(self.folder / name)) as file, file:
+            for statement in statements:
+                file.execute(statement)
+
+    def kept(self, name: str) -> list[Any]:
+        """What was set aside; the file is removed."""
+        path = self.folder / f"{name}.rejected"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.unlink()
+        return lines
+
+    def test_leases(self) -> None:
+        """The row is kept aside, told once, and gone from the database; the pool is looked at as without memory."""
+        macs = [MACAddress(bytes([2, 0, 0, 0, 0, number])) for number in (1, 2, 3)]
+        leases = [
+            Lease(address=IPv4Address(number), mac=mac, state=LeaseState.BOUND, expires=9.0)
+            for number, mac in enumerate(macs, start=1)
+        ]
+        for statement in SPOILT_LEASES:
+            store = self.store()
+            self.settle(store.commit(leases))
+            self.spoil("state.db", "DELETE FROM leases WHERE address < 1", statement)
+            self.settle(store.close())
+            store = self.store()
+            self.assertFalse(store.is_new)
+            self.assertEqual(store.load_leases(), leases[1:], statement)
+            self.assertTrue(store.is_new)
+            (line,) = self.kept("state.db")
+            self.assertEqual((line["table"], line["row"]["expires"] in (9.0, "soon")), ("leases", True))
+            self.assertEqual(list(line["row"]), ["address", "mac", "state", "expires", "stage"])
+            self.settle(store.save_meta("after", "the deletion"))
+            self.assertEqual(self.query("state.db", "SELECT count(*) FROM leases"), [(2,)])
+            self.settle(store.close())
+            store = self.store()
+            self.assertEqual(store.load_leases(), leases[1:])
+            self.assertFalse((self.folder / "state.db.rejected").exists())
+            self.settle(store.close())
+        self.assertEqual([event.records for event in self.events.events], [1] * len(SPOILT_LEASES))
+
+    def test_nothing_to_tell(self) -> None:
+        """A sound database makes neither file nor event."""
+        store = self.store()
+        self.settle(store.commit([Lease(address=ADDRESS, mac=MAC, state=LeaseState.BOUND, expires=9.0)]))
+        self.assertEqual((len(store.load_leases()), store.load_intents(), store.load_operations(9)), (1, [], []))
+        self.assertEqual(self.events.events, [])
+        self.assertFalse((self.folder / "state.db.rejected").exists())
+
+    def test_intents(self) -> None:
+        """The other intents live on; the one that cannot be read is no order to format anything."""
+        good = Intent(id="good", mac=MAC, origin=IntentOrigin.NODE, opened=1.0)
+        for payload in SPOILT_PAYLOADS:
+            store = self.store()
+            self.settle(store.save_intent(good))
+            self.settle(store.save_intent(attrs.evolve(good, id="bad", mac=OTHER_MAC)))
+            self.spoil("state.db", f"UPDATE intents SET payload = {payload} WHERE id = 'bad'")
+            self.assertIsNone(store.load_intent("bad"))
+            self.assertEqual(store.load_intents(), [good], payload[:20])
+            (line,) = self.kept("state.db")
+            self.assertEqual(line["row"]["id"], "bad")
+            self.settle(store.close())
+
+    def test_operations(self) -> None:
+        """An order of which one report cannot be read, or is missing, is set aside whole; the others stay."""
+        target = Target(port=None, mac=MAC)
+        for statement in (
+            "UPDATE reports SET payload = '{' WHERE operation = 'bad' AND number = 0",
+            "DELETE FROM reports WHERE operation = 'bad' AND number = 0",
+            "UPDATE operations SET payload = '{' WHERE id = 'bad'",
+        ):
+            store = self.store()
+            reports = (TargetReport(target=target), TargetReport(target=target))
+            good = Operation(id="good", action=Action.RESTART, created=5.0, reports=reports)
+            for operation in (good, attrs.evolve(good, id="bad", created=6.0)):
+                self.settle(store.save_operation(operation, range(2)))
+            self.spoil("state.db", statement)
+            self.assertEqual(store.load_operations(10), [good], statement)
+            kept = [line["table"] for line in self.kept("state.db")]
+            self.assertEqual(kept, ["operations"] + ["reports"] * (1 if "DELETE" in statement else 2))
+            self.settle(store.save_meta("after", "the deletion"))
+            self.assertEqual(self.query("state.db", "SELECT count(*) FROM reports WHERE operation = 'bad'"), [(0,)])
+            self.settle(store.close())
+
+    def test_no_room_for_it(self) -> None:
+        """Where the row cannot be kept aside it stays in the database, and the event says so."""
+        store = self.store()
+        self.settle(store.commit([Lease(address=ADDRESS, mac=MAC, state=LeaseState.BOUND, expires=9.0)]))
+        self.spoil("state.db", "UPDATE leases SET state = 'nonsense'")
+        (self.folder / "state.db.rejected").mkdir()
+        self.assertEqual(store.load_leases(), [])
+        self.settle(store.save_meta("after", "what would be the deletion"))
+        self.assertEqual(self.query("state.db", "SELECT count(*) FROM leases"), [(1,)])
+        self.assertEqual([event.kept_in for event in self.events.events], [""])
+
+    def test_history(self) -> None:
+        """Statuses and events that cannot be read are set aside; without a last number it goes on with room."""
+        store = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock)
+        self.opened(store)
+        for number in (1, 2, 3):
+            store.observe(Recorded(id=number, time=float(number), event=BootOrdered(mac=MAC)))
+        self.settle(store.save_snapshots([NodeStatus(mac=MAC), NodeStatus(mac=OTHER_MAC)]))
+        self.settle(store.close())
+        self.spoil(
+            "history.db",
+            "UPDATE snapshots SET payload = 5 WHERE mac = x'" + MAC.octets.hex() + "'",
+            "UPDATE events SET payload = '{' WHERE id = 1",
+            "UPDATE events SET time = 'noon' WHERE id = 2",
+            "UPDATE last SET covered = 0",
+        )
+        store = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock, sink=self.events)
+        self.opened(store)
+        self.assertEqual(store.load_snapshots(), [NodeStatus(mac=OTHER_MAC)])
+        self.assertEqual([found.id for found in store.load_uncovered()], [3])
+        self.assertEqual([line["table"] for line in self.kept("history.db")], ["snapshots", "events", "events"])
+        self.assertEqual([event.records for event in self.events.events], [1, 2])
+        self.settle(store.close())
+        for statement in ("DELETE FROM last", "UPDATE last SET id = 'x'", "INSERT INTO last (id) VALUES (7)"):
+            self.spoil("history.db", statement)
+            store = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock)
+            self.opened(store)
+            self.assertGreaterEqual(store.last_event_id(), RESERVED_IDS, statement)
+            self.settle(store.close())
+            (number,) = self.query("history.db", "SELECT id FROM last")
+            self.assertGreaterEqual(number[0], 0)
+
+    def test_told(self) -> None:
+        """One line in the log, whatever the number of rows: how many, of what, what is wrong, where they are."""
+        store = self.store()
+        leases = [Lease(address=IPv4Address(n), mac=MAC, state=LeaseState.BOUND, expires=9.0) for n in range(1, 9)]
+        self.settle(store.commit(leases))
+        self.spoil("state.db", "UPDATE leases SET state = 'nonsense' WHERE address > 1")
+        warned = self.logged(LogLevel.warn)
+        self.assertEqual(store.load_leases(), leases[:1])
+        (line,) = [formatEvent(event) for event in warned]
+        self.assertEqual(
+            line,
+            f"7 records of leases in {self.folder}/state.db cannot be read and do not count ('nonsense' is not a valid "
+            f"LeaseState); kept in {self.folder}/state.db.rejected",
+        )
 
 
 WRITER = """

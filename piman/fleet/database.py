@@ -119,6 +119,7 @@ class Database:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as reason:
             raise StoreUnavailable(f"{self.path}: {reason}") from reason
+        connection.text_factory = _text
         try:
             self._prepare(connection)
         except BaseException:
@@ -184,6 +185,7 @@ class Database:
         """
         try:
             with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as connection:
+                connection.text_factory = _text
                 return connection.execute(statement, parameters).fetchall()
         except sqlite3.Error as reason:
             raise self._failure(reason) from reason
@@ -271,10 +273,15 @@ def _answer(jobs: list[_Job], failure: StoreFailed | None) -> None:
             job.done.errback(failure)
 
 
+def _text(stored: bytes) -> str:
+    """Text that is not UTF-8 must not make the rows around it unreadable."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
 def _check(connection: sqlite3.Connection) -> None:
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise _Corrupt(str(verdict))
+        raise _Corrupt(" ".join(str(verdict).split()))
 
 
 def _migrate(connection: sqlite3.Connection, number: int, statements: Sequence[str]) -> None:

@@ -74,6 +74,19 @@ class StoreReplaced(Event):
     reason: str
 
 
+@attrs.frozen(kw_only=True)
+class RecordsRejected(Event):
+    """Records of a database could not be read: they do not count, and are kept in ``kept_in``, a file beside it."""
+
+    path: str
+    table: str
+    records: int
+    kept_in: str
+    """Empty: that file could not be written, and they stay where they are."""
+    reason: str
+    """What is wrong with the first."""
+
+
 # Power and the operator's orders
 
 

@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from piman.fleet.aside import Aside, Rejected
 from piman.fleet.database import SIDE_FILES, Database, Reactor, Schema
 from piman.fleet.events import Recorded, StoreReplaced, event_classes
-from piman.fleet.interfaces import IEventObserver, StoreFailed
+from piman.fleet.interfaces import IEventObserver, IEventSink, StoreFailed
 from piman.fleet.model import MACAddress, NodeStatus
 from piman.fleet.records import UnreadableRecord, from_json, to_json
 from piman.fleet.walltime import WallTime
@@ -103,11 +104,13 @@ class HistoryStore:
         clock: IReactorTime,
         settings: HistorySettings | None = None,
         wall: WallTime | None = None,
+        sink: IEventSink | None = None,
     ) -> None:
         self._clock = clock
         self._wall = wall or WallTime(clock)
         self._settings = settings or HistorySettings()
         self._database = Database(path, HISTORY, reactor=reactor)
+        self._aside = Aside(self._database, reactor, sink)
         self._open = False
         self._waiting: list[Recorded] = []
         self._writing = False
@@ -129,12 +132,23 @@ class HistoryStore:
         :raises StoreFailed: when there is no way to use the file.
         """
         replaced = self._database.open()
-        self._found = int(self._database.read("SELECT id FROM last")[0][0])
+        self._found = self._last_number()
         self._newest = max(self._newest, self._found)
         self._open = True
         self._flush()
         self._tidy()
         return replaced
+
+    def _last_number(self) -> int:
+        """What ``last`` says; where it says nothing, a number that no event can have exceeded."""
+        rows = self._database.read("SELECT id FROM last WHERE typeof(id) = 'integer' AND id >= 0")
+        if len(rows) == 1:
+            return int(rows[0][0])
+        newest = self._database.read("SELECT coalesce(max(id), 0) FROM events")[0][0]
+        path = str(self._database.path)
+        self._log.warn("{path} does not say which event was the last: numbers go on with a gap", path=path)
+        self._database.submit(_renew_last).addErrback(lambda failure: self._warn("{reason}", failure.getErrorMessage()))
+        return int(newest) + RESERVED_IDS
 
     def close(self) -> "Deferred[None]":
         """Write what waits and the number of the newest event, and close."""
@@ -259,18 +273,39 @@ class HistoryStore:
         return self._database.submit(work)
 
     def load_snapshots(self) -> list[NodeStatus]:
-        """The latest statuses, least recently changed first; an unreadable one is left out."""
-        rows = self._database.read("SELECT payload FROM snapshots ORDER BY event")
-        found = (_readable(NodeStatus, payload) for (payload,) in rows)
-        return [self._wall.from_wall(status) for status in found if status is not None]
+        """The latest statuses, least recently changed first; those that cannot be read are set aside."""
+        found: list[NodeStatus] = []
+        rejected: list[Rejected] = []
+        for mac, payload in self._database.read("SELECT mac, payload FROM snapshots ORDER BY event"):
+            try:
+                found.append(self._wall.from_wall(from_json(NodeStatus, payload)))
+            except UnreadableRecord as reason:
+                content = {"mac": mac, "payload": payload}
+                rejected.append(Rejected(table="snapshots", content=content, reason=str(reason)))
+        self._aside.take(rejected)
+        return found
 
     def load_uncovered(self) -> list[Recorded]:
         """
         The stored events of nodes that no snapshot has taken in, oldest first: what a kill left between two snapshots.
 
-        They are few: snapshots follow each other within seconds.
+        They are few: snapshots follow each other within seconds.  Those that cannot be read are set aside.
         """
-        return self._events(self._database.read(UNCOVERED))
+        rows = self._database.read(UNCOVERED)
+        found = self._events(rows)
+        readable, known = {recorded.id for recorded in found}, event_classes()
+        self._aside.take(
+            [
+                Rejected(
+                    table="events",
+                    content={"id": number, "time": time, "kind": kind, "payload": payload},
+                    reason=f"{kind}: its time or its fields cannot be read",
+                )
+                for number, time, kind, payload in rows
+                if kind in known and number not in readable
+            ]
+        )
+        return found
 
     # Retention
 
@@ -296,6 +331,12 @@ class _Batch:
         file.execute("UPDATE last SET id = ?", (self.last_id,))
 
 
+def _renew_last(file: sqlite3.Connection) -> None:
+    """One row, as it should be; ``covered`` says that all is, as after an upgrade."""
+    file.execute("DELETE FROM last")
+    file.execute("INSERT INTO last (id, covered) SELECT 0, coalesce(max(id), 0) FROM events")
+
+
 def _row(recorded: Recorded) -> tuple[int, float, bytes | None, str, str]:
     event = recorded.event
     mac = event.mac.octets if event.mac is not None else None
@@ -303,9 +344,13 @@ def _row(recorded: Recorded) -> tuple[int, float, bytes | None, str, str]:
 
 
 def _recorded(rows: Iterable[tuple[int, float, str, str]]) -> list[Recorded]:
-    """Events as they were; those of classes that this piman does not have are left out."""
+    """Events as they were; those that cannot be read, or of classes that this piman does not have, are left out."""
     kinds = event_classes()
-    found = ((number, time, _readable(kinds[kind], payload)) for number, time, kind, payload in rows if kind in kinds)
+    found = (
+        (number, time, _readable(kinds[kind], payload))
+        for number, time, kind, payload in rows
+        if kind in kinds and isinstance(time, int | float)
+    )
     return [Recorded(id=number, time=time, event=event) for number, time, event in found if event is not None]
 
 
@@ -320,7 +365,11 @@ def _delete_old(file: sqlite3.Connection, oldest: float, settings: HistorySettin
     """Delete some of what is too old or too much; True: there may be more."""
     excess = file.execute("SELECT count(*) FROM events").fetchone()[0] - settings.keep_events
     rows = file.execute(OLDEST, (TIDY_ROWS,)).fetchall()
-    doomed = [(number,) for place, (number, time) in enumerate(rows) if place < excess or time < oldest]
+    doomed = [
+        (number,)
+        for place, (number, time) in enumerate(rows)
+        if place < excess or (isinstance(time, int | float) and time < oldest)
+    ]
     file.executemany("DELETE FROM events WHERE id = ?", doomed)
     file.execute(
         "DELETE FROM snapshots WHERE mac IN (SELECT mac FROM snapshots ORDER BY event DESC LIMIT -1 OFFSET ?)",

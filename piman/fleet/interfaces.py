@@ -86,7 +86,7 @@ class StoreFull(StoreFailed):
 class ILeaseStore(Interface):
     """Where leases survive."""
 
-    is_new = Attribute("Whether nothing of before is known: the store was begun just now, a bool.")
+    is_new = Attribute("Whether leases of before are not known: the store was begun just now, or lost some, a bool.")
 
     def load_leases() -> list[Lease]:
         """All bindings on disk; called once, before anything is served."""

@@ -231,6 +231,7 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.ConfigurationReloaded: None,
     events.ConfigurationRejected: None,
     events.StoreReplaced: None,
+    events.RecordsRejected: None,
     events.OperationStarted: None,
     events.OperationCancelled: None,
     events.OperationEnded: None,

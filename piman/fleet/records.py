@@ -59,7 +59,7 @@ def from_plain(kind: type[Value], plain: Any) -> Value:
     annotation: Any = kind
     try:
         decoded: Value = _decoder(annotation)(plain)
-    except (TypeError, ValueError, OverflowError) as reason:
+    except (TypeError, ValueError, OverflowError, RecursionError) as reason:
         raise UnreadableRecord(f"{kind.__name__}: {reason}") from reason
     return decoded
 
@@ -72,7 +72,7 @@ def from_json(kind: type[Value], text: str) -> Value:
     """
     try:
         plain = json.loads(text)
-    except ValueError as reason:
+    except (TypeError, ValueError, RecursionError) as reason:
         raise UnreadableRecord(f"{kind.__name__}: {reason}") from reason
     return from_plain(kind, plain)
 

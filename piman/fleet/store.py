@@ -7,24 +7,28 @@ that nothing that happens there can delay an answer to a board.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from piman.fleet.aside import Aside, Rejected
 from piman.fleet.database import Database, Reactor, Schema
 from piman.fleet.events import StoreReplaced
-from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore
+from piman.fleet.interfaces import IEventSink, IIntentStore, ILeaseStore, IOperationStore
 from piman.fleet.model import Intent, Lease, LeaseState, MACAddress, Stage
 from piman.fleet.orders import Operation, TargetReport
-from piman.fleet.records import from_json, to_json
+from piman.fleet.records import UnreadableRecord, from_json, to_json
+
+Value = TypeVar("Value")
 
 DAY = 86_400.0
+MAC_BYTES = 6
 
 STATE = Schema(
     synchronous="FULL",
@@ -53,9 +57,10 @@ SAVE_INTENT = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)"
 SAVE_OPERATION = "INSERT OR REPLACE INTO operations VALUES (?, ?, ?, ?)"
 SAVE_REPORT = "INSERT OR REPLACE INTO reports VALUES (?, ?, ?)"
 LOAD_OPERATIONS = (
-    "SELECT payload FROM operations WHERE NOT final "
+    "SELECT id, payload FROM operations WHERE NOT final "
     "OR id IN (SELECT id FROM operations WHERE final ORDER BY created DESC LIMIT ?) ORDER BY created"
 )
+LOAD_REPORTS = "SELECT number, payload FROM reports WHERE operation = ? ORDER BY number"
 FORGET_OPERATIONS = "DELETE FROM operations WHERE final AND created < ?"
 FORGET_REPORTS = "DELETE FROM reports WHERE operation NOT IN (SELECT id FROM operations)"
 FORGET_INTENTS = "DELETE FROM intents WHERE final AND opened < ?"
@@ -68,14 +73,20 @@ class StateStore:
 
     _log = Logger()
 
-    def __init__(self, path: Path, *, reactor: Reactor) -> None:
+    def __init__(self, path: Path, *, reactor: Reactor, events: IEventSink | None = None) -> None:
         self._reactor = reactor
         self._database = Database(path, STATE, reactor=reactor)
+        self._aside = Aside(self._database, reactor, events)
+        self._lost_leases = False
 
     @property
     def is_new(self) -> bool:
-        """Whether the file was begun just now: no lease of before is known, so the pool must be probed."""
-        return self._database.is_new
+        """
+        Whether leases of before are not known, so that the pool must be probed.
+
+        The file was begun just now, or :meth:`load_leases` found a row that cannot be read.
+        """
+        return self._database.is_new or self._lost_leases
 
     def open(self) -> StoreReplaced | None:
         """
@@ -93,17 +104,16 @@ class StateStore:
         return self._database.close()
 
     def load_leases(self) -> list[Lease]:
-        """All bindings, in the order of their addresses."""
-        return [
-            Lease(
-                address=IPv4Address(address),
-                mac=MACAddress(mac),
-                state=LeaseState(state),
-                expires=expires,
-                stage=Stage(stage),
-            )
-            for address, mac, state, expires, stage in self._database.read("SELECT * FROM leases ORDER BY address")
-        ]
+        """All bindings, in the order of their addresses; rows that cannot be read are set aside."""
+        found, rejected = _sorted(
+            "leases",
+            ("address", "mac", "state", "expires", "stage"),
+            self._database.read("SELECT address, mac, state, expires, stage FROM leases ORDER BY address"),
+            _lease,
+        )
+        self._lost_leases = bool(rejected)
+        self._aside.take(rejected)
+        return found
 
     def commit(self, leases: Sequence[Lease]) -> "Deferred[None]":
         """Put them on disk with whatever else waits."""
@@ -114,14 +124,17 @@ class StateStore:
         return self._save(SAVE_LEASE, rows) if rows else succeed(None)
 
     def load_intents(self) -> list[Intent]:
-        """All intents that are not final, oldest first."""
-        rows = self._database.read("SELECT payload FROM intents WHERE NOT final ORDER BY opened, id")
-        return [from_json(Intent, payload) for (payload,) in rows]
+        """All intents that are not final, oldest first; rows that cannot be read are set aside."""
+        rows = self._database.read("SELECT id, payload FROM intents WHERE NOT final ORDER BY opened, id")
+        found, rejected = _sorted("intents", ("id", "payload"), rows, lambda _, payload: from_json(Intent, payload))
+        self._aside.take(rejected)
+        return found
 
     def load_intent(self, intent: str) -> Intent | None:
-        """The intent of this id, final or not."""
-        rows = self._database.read("SELECT payload FROM intents WHERE id = ?", (intent,))
-        return from_json(Intent, rows[0][0]) if rows else None
+        """The intent of this id, final or not; None also when it cannot be read."""
+        rows = self._database.read("SELECT id, payload FROM intents WHERE id = ?", (intent,))
+        found, _ = _sorted("intents", ("id", "payload"), rows, lambda _, payload: from_json(Intent, payload))
+        return found[0] if found else None
 
     def save_intent(self, intent: Intent) -> "Deferred[None]":
         """Put it on disk with whatever else waits."""
@@ -129,14 +142,35 @@ class StateStore:
         return self._save(SAVE_INTENT, [row])
 
     def load_operations(self, limit: int) -> list[Operation]:
-        """All that are not final and the newest others, oldest first."""
-        rows = self._database.read(LOAD_OPERATIONS, (limit,))
-        return [self._with_reports(from_json(Operation, payload)) for (payload,) in rows]
+        """
+        All that are not final and the newest others, oldest first.
 
-    def _with_reports(self, operation: Operation) -> Operation:
-        statement = "SELECT payload FROM reports WHERE operation = ? ORDER BY number"
-        rows = self._database.read(statement, (operation.id,))
-        return attrs.evolve(operation, reports=tuple(from_json(TargetReport, payload) for (payload,) in rows))
+        One that cannot be read is set aside with all its reports, also when only one of these cannot: nothing is
+        switched by half an order.
+        """
+        rows = self._database.read(LOAD_OPERATIONS, (limit,))
+        reports: dict[Any, list[Any]] = {key: self._reports_of(key) for key, _ in rows}
+        found, rejected = _sorted(
+            "operations", ("id", "payload"), rows, lambda key, payload: _operation(payload, reports[key])
+        )
+        self._aside.take(
+            [
+                *rejected,
+                *(
+                    Rejected(
+                        table="reports",
+                        content={"operation": row.content["id"], "number": number, "payload": payload},
+                        reason=row.reason,
+                    )
+                    for row in rejected
+                    for number, payload in reports[row.content["id"]]
+                ),
+            ]
+        )
+        return found
+
+    def _reports_of(self, operation: Any) -> list[Any]:
+        return self._database.read(LOAD_REPORTS, (operation,))
 
     def save_operation(self, operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
         """Put it and these of its reports on disk with whatever else waits."""
@@ -163,6 +197,46 @@ class StateStore:
             file.executemany(statement, rows)
 
         return self._database.submit(work)
+
+
+# Rows
+
+
+def _sorted(
+    table: str, names: Sequence[str], rows: Sequence[Sequence[Any]], read: Callable[..., Value]
+) -> tuple[list[Value], list[Rejected]]:
+    """What the rows mean, and those that mean nothing."""
+    found: list[Value] = []
+    rejected: list[Rejected] = []
+    for row in rows:
+        try:
+            found.append(read(*row))
+        except (TypeError, ValueError) as reason:  # UnreadableRecord is one
+            rejected.append(Rejected(table=table, content=dict(zip(names, row, strict=True)), reason=str(reason)))
+    return found, rejected
+
+
+def _lease(address: Any, mac: Any, state: Any, expires: Any, stage: Any) -> Lease:
+    if not isinstance(mac, bytes) or len(mac) != MAC_BYTES:
+        raise UnreadableRecord(f"Lease: {mac!r} is not {MAC_BYTES} octets")
+    if not isinstance(expires, int | float):
+        raise UnreadableRecord(f"Lease: {expires!r} is no time")
+    return Lease(
+        address=IPv4Address(address),
+        mac=MACAddress(mac),
+        state=LeaseState(state),
+        expires=expires,
+        stage=Stage(stage),
+    )
+
+
+def _operation(payload: str, rows: Sequence[tuple[int, str]]) -> Operation:
+    """Reports are known by their place: with one missing all after it would be taken for others."""
+    numbers = [number for number, _ in rows]
+    if numbers != list(range(len(numbers))):
+        raise UnreadableRecord(f"Operation: only its reports {numbers} are there")
+    reports = tuple(from_json(TargetReport, text) for _, text in rows)
+    return attrs.evolve(from_json(Operation, payload), reports=reports)
 
 
 @attrs.frozen

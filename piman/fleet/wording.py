@@ -49,6 +49,11 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something: ``1 warning``, ``2 warnings``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _printable(text: str) -> str:
     if text.isprintable():
         return text
@@ -84,8 +89,14 @@ def _because(reason: str) -> str:
 
 
 def _reloaded(event: events.ConfigurationReloaded) -> str:
-    warnings = f", {len(event.warnings)} warnings: {shown(event.warnings)}" if event.warnings else ""
-    return f"configuration read again: {event.nodes} nodes{warnings}"
+    warnings = f", {counted(len(event.warnings), 'warning')}: {shown(event.warnings)}" if event.warnings else ""
+    return f"configuration read again: {counted(event.nodes, 'node')}{warnings}"
+
+
+def _rejected(event: events.RecordsRejected) -> str:
+    where = f": kept in {shown(event.kept_in)}" if event.kept_in else ": they stay where they are"
+    records = counted(event.records, "record")
+    return f"{records} of {shown(event.table)} in {shown(event.path)} cannot be read ({shown(event.reason)}){where}"
 
 
 def _repeats(event: events.RepeatsCounted) -> str:
@@ -94,9 +105,9 @@ def _repeats(event: events.RepeatsCounted) -> str:
 
 
 def _files(event: events.BootFilesServed) -> str:
-    again = f", {event.retransmits} blocks sent again" if event.retransmits else ""
+    again = f", {counted(event.retransmits, 'block')} sent again" if event.retransmits else ""
     absent = f", not there: {shown(event.missing)}" if event.missing else ""
-    return f"loaded {event.files} boot files, {size(event.bytes)} in {event.seconds:.1f} s{again}{absent}"
+    return f"loaded {counted(event.files, 'boot file')}, {size(event.bytes)} in {event.seconds:.1f} s{again}{absent}"
 
 
 def _image(event: events.ImageSent) -> str:
@@ -120,6 +131,7 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.ConfigurationReloaded: _reloaded,
     events.ConfigurationRejected: "configuration not taken, nothing changed: {problems}",
     events.StoreReplaced: "database {path} could not be read ({reason}): moved to {moved_to}, a new one begun",
+    events.RecordsRejected: _rejected,
     events.OperationStarted: "{action} of {targets} ordered by {who} ({source}): operation {operation}",
     events.OperationCancelled: "operation {operation} cancelled by {who} ({source})",
     events.OperationEnded: (
