@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import events, journal
@@ -178,12 +179,16 @@ class WriterTests(SynchronousTestCase):
         lines = (self.folder / f"{self.stem}.jsonl").read_text().splitlines()
         return [json.loads(line)["id"] for line in lines if line]
 
-    def warnings(self) -> list[object]:
+    def warnings(self) -> list[Any]:
         """Where warnings will appear."""
-        seen: list[object] = []
+        return self.logged(LogLevel.warn)
 
-        def observer(event: dict[str, object]) -> None:
-            if event["log_level"] is LogLevel.warn:
+    def logged(self, level: Any) -> list[Any]:
+        """Where lines of this level will appear."""
+        seen: list[Any] = []
+
+        def observer(event: Any) -> None:
+            if event["log_level"] is level:
                 seen.append(event)
 
         globalLogPublisher.addObserver(observer)
@@ -232,14 +237,17 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(self.ids(), [1, 2, 3])
 
     def test_started_twice_in_a_minute(self) -> None:
-        """A second start within the minute writes on in the same file."""
-        self.happen()
-        self.tick()
-        self.successResultOf(self.writer.close())
-        self.writer = self.make()
-        self.happen()
-        self.tick()
-        self.assertEqual(self.ids(), [1, 2])
+        """Each start has files of its own: later ones of the same minute are numbered from 2 on."""
+        for _ in range(3):
+            self.happen()
+            self.tick()
+            self.successResultOf(self.writer.close())
+            self.writer = self.make()
+        self.assertEqual(self.ids(), [1])
+        names = {f"{self.stem}{number}{suffix}" for number in ("", "_2", "_3") for suffix in (".log", ".jsonl")}
+        self.assertEqual({path.name for path in self.folder.iterdir()}, names)
+        (line,) = (self.folder / f"{self.stem}_3.jsonl").read_text().splitlines()
+        self.assertEqual(json.loads(line)["id"], 3)
 
     def test_durable_only(self) -> None:
         """Trifles are not written."""
@@ -284,6 +292,7 @@ class WriterTests(SynchronousTestCase):
             self.happen()
             self.tick()
         self.assertEqual(len(warned), 1)
+        told = self.logged(LogLevel.info)
         self.folder.unlink()
         self.happen()
         self.tick()
@@ -291,6 +300,8 @@ class WriterTests(SynchronousTestCase):
         self.tick()
         lines = (self.folder / f"{self.stem}.log").read_text().splitlines()
         self.assertIn("3 events are missing here: ", lines[1])
+        again = f"the log files in {self.folder} can be written again"
+        self.assertEqual([formatEvent(event) for event in told], [again])
         self.assertEqual((len(lines), self.ids()), (4, [4, 5]))
 
     def test_torn_line(self) -> None:

@@ -3,13 +3,16 @@
 The log files of a run: one line a durable event, in plain words and, beside it, as JSON.
 
 ``2026-05-04_09:30.log`` is for people, ``2026-05-04_09:30.jsonl`` for programs; times are local, as in the file
-name.  Formatting and writing happen once a second in a thread, and never raise into the event log: what a full
-disk does not take is lost, counted, and told in the file when it can be written again.
+name.  A second start within the minute writes ``2026-05-04_09:30_2.log``.  Formatting and writing happen once a second
+in a thread, and never raise into the event log: what a full disk does not take is lost, counted, and told in the file
+when it can be written again.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import attrs
@@ -29,6 +32,8 @@ __all__ = ["FILE_NAME", "JournalWriter", "describe", "json_line", "text_line"]
 
 FILE_NAME = "%Y-%m-%d_%H:%M"
 """As the original program named its files."""
+
+SUFFIXES = ".log", ".jsonl"
 
 FLUSH_SECONDS = 1.0
 
@@ -167,11 +172,16 @@ class JournalWriter:
             self._lose(len(lines), str(reason))
             return
         self._lost -= lost
+        if lost:
+            self._log.info("the log files in {folder} can be written again", folder=str(self._folder))
         if size > FILE_BYTES:
             self._stem = ""
 
     def _new_stem(self) -> str:
-        return str(self._folder / datetime.fromtimestamp(self._wall.now()).strftime(FILE_NAME))
+        """The minute, and which file of that minute it is, from the second one on."""
+        wanted = str(self._folder / datetime.fromtimestamp(self._wall.now()).strftime(FILE_NAME))
+        names = (wanted if number == 1 else f"{wanted}_{number}" for number in count(1))
+        return next(name for name in names if not any(os.path.lexists(f"{name}{suffix}") for suffix in SUFFIXES))
 
     def _missing(self) -> str:
         return f"{self._lost} events are missing here: {self._reason}\n" if self._lost else ""
