@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from piman.fleet.events import Event
 from piman.fleet.intents import IntentBook
-from piman.fleet.interfaces import IImages, IIntentStore, ImageMissing
+from piman.fleet.interfaces import IImages, IIntentStore, ImageMissing, StoreFull
 from piman.fleet.model import Image, Intent, MACAddress, Node, NodeStatus
 from piman.hello import HelloFactory, HelloProtocol, HelloService, HelloSettings
 from piman.testing.fakes import (
@@ -90,7 +90,7 @@ class SlowStore(MemoryIntentStore):
         """The disk is full: nothing that waits is written."""
         waiting, self.waiting = self.waiting, []
         for _, done in waiting:
-            done.errback(OSError("no space left on device"))
+            done.errback(StoreFull("state.db: database or disk is full"))
 
 
 @implementer(IFileDescriptor)

@@ -23,6 +23,7 @@ from piman.fleet.intent_life import (
     ordered,
 )
 from piman.fleet.intents import IntentBook
+from piman.fleet.interfaces import StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState
 from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
 from piman.testing.fakes import CapturedEvents
@@ -218,7 +219,7 @@ class BookTests(SynchronousTestCase):
         self.store.held = True
         ordering = self.book.order(intent, DIGEST)
         self.store.refuse()
-        self.failureResultOf(ordering, OSError)
+        self.failureResultOf(ordering, StoreFull)
         self.store.held = False
         again = self.successResultOf(self.book.order(intent, DIGEST))
         self.assertEqual(again.attempts, 1)
@@ -231,7 +232,7 @@ class BookTests(SynchronousTestCase):
         self.store.held = True
         fulfilling = self.book.fulfil(intent)
         self.store.refuse()
-        self.failureResultOf(fulfilling, OSError)
+        self.failureResultOf(fulfilling, StoreFull)
         self.assertEqual(self.events.of(Installed), [])
         self.store.held = False
         self.successResultOf(self.book.fulfil(intent))
@@ -413,7 +414,7 @@ class BookTests(SynchronousTestCase):
         elif step == "full":
             self.store.held = True
             outcome = self.book.deliver(intent)
-            outcome.addErrback(lambda failure: failure.trap(IntentRefused, OSError))
+            outcome.addErrback(lambda failure: failure.trap(IntentRefused, StoreFull))
             self.store.refuse()
             self.store.held = False
         else:

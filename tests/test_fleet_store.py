@@ -48,7 +48,7 @@ from piman.fleet.interfaces import StoreFailed, StoreFull
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, MACAddress, NodeStatus, Stage
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.orders import Action, Operation, TargetReport
-from piman.fleet.store import KEEP_SECONDS, StateStore
+from piman.fleet.store import KEEP_SECONDS, QUIET_SECONDS, StateStore
 from piman.fleet.targets import Target
 from piman.fleet.walltime import WallTime
 from piman.testing.fakes import CapturedEvents
@@ -435,6 +435,25 @@ class StateTests(_InFolder):
         self.clock.advance(KEEP_SECONDS + 1)
         self.settle(self.opened(self.store()).save_meta("after", "the deletion"))
         self.assertEqual(self.query("state.db", "SELECT id FROM intents"), [("open",)])
+
+    def test_full_disk(self) -> None:
+        """While nothing can be written that is one line a minute, however many wait; when it can again, one more."""
+        store = self.opened(self.store())
+        limit = "PRAGMA max_page_count"
+        (size,) = self.settle(store._database.submit(lambda file: file.execute(f"{limit} = 1").fetchone()))
+        warned, told = self.logged(LogLevel.warn), self.logged(LogLevel.info)
+        for _ in range(3):
+            self.assertRaises(StoreFull, self.settle, store.save_meta("much", "x" * 100_000))
+        (line,) = [formatEvent(event) for event in warned]
+        self.assertIn("state.db cannot be written, so no board gets a new address and no card is formatted: ", line)
+        self.assertIn("database or disk is full", line)
+        self.clock.advance(QUIET_SECONDS)
+        self.assertRaises(StoreFull, self.settle, store.save_meta("much", "x" * 100_000))
+        self.assertEqual((len(warned), told), (2, []))
+        self.settle(store._database.submit(lambda file: file.execute(f"{limit} = {size + 1000}").fetchone()))
+        for _ in range(2):
+            self.settle(store.save_meta("much", "x" * 100_000))
+        self.assertEqual([formatEvent(event) for event in told], ["state.db can be written again, after 60 s"])
 
     def test_corrupt(self) -> None:
         """Without a readable file nothing of before is known, and the event says where the old file is."""
@@ -849,10 +868,12 @@ class HistoryTests(_InFolder):
         self.clock.advance(RETRY_SECONDS)
         self.quiet(store)
         self.assertEqual((self.stored(), len(warned), store.dropped), ([], 1, 0))
+        told = self.logged(LogLevel.info)
         repair()
         self.clock.advance(RETRY_SECONDS)
         self.quiet(store)
         self.assertEqual(self.stored(), [1, 2])
+        self.assertEqual([formatEvent(event) for event in told], [f"{self.folder}/history.db can be written again"])
 
     def test_bounded(self) -> None:
         """While the disk fails, only so many events wait; the others are counted and told of."""

@@ -114,6 +114,7 @@ class HistoryStore:
         self._open = False
         self._waiting: list[Recorded] = []
         self._writing = False
+        self._is_failing = False
         self._flush_call: IDelayedCall | None = None
         self._tidy_call: IDelayedCall | None = None
         self._found = 0
@@ -214,6 +215,9 @@ class HistoryStore:
 
     def _written(self, _: None) -> None:
         self._writing = False
+        if self._is_failing:
+            self._is_failing = False
+            self._log.info("{path} can be written again", path=str(self._database.path))
         if self._open and self._is_due:
             self._schedule(self._settings.batch_seconds)
 
@@ -222,6 +226,7 @@ class HistoryStore:
         if not self._open:
             self._drop(len(batch), failure.getErrorMessage())
             return
+        self._is_failing = True
         later, self._waiting = self._waiting, batch
         self._keep(later)
         self._warn("{waiting} events wait for the history to be writable: {reason}", failure.getErrorMessage())

@@ -31,7 +31,7 @@ from piman.fleet.intent_life import (
     judge,
     ordered,
 )
-from piman.fleet.interfaces import IEventSink, IIntentStore
+from piman.fleet.interfaces import IEventSink, IIntentStore, StoreFailed
 from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
 from piman.fleet.patience import Blame, Patience
 
@@ -230,7 +230,11 @@ class IntentBook:
     def _drop(self, intent: Intent, transition: Callable[..., Intent], reason: str) -> None:
         """Close an intent that nobody waits for."""
         closing = self._close(intent, transition(intent, self._clock.seconds(), reason))
-        closing.addErrback(lambda failure: self._log.failure("closing an intent", failure=failure))
+        closing.addErrback(self._not_dropped)
+
+    def _not_dropped(self, failure: Failure) -> None:
+        if failure.check(StoreFailed) is None:  # the store tells that itself
+            self._log.failure("closing an intent", failure=failure)
 
     def _close(self, living: Intent, final: Intent) -> "Deferred[Intent]":
         del self._live[final.mac]

@@ -15,6 +15,9 @@ from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress
 from piman.fleet.throttle import Throttle
 
+QUIET_SECONDS = 60.0
+"""That leases are not on disk is logged at most once in this time."""
+
 
 class LeaseWriter:
     """
@@ -28,7 +31,7 @@ class LeaseWriter:
     def __init__(self, clock: IReactorTime, *, leases: LeaseTable, store: ILeaseStore) -> None:
         self._leases = leases
         self._store = store
-        self._logged = Throttle(clock, 1.0)
+        self._logged = Throttle(clock, QUIET_SECONDS)
         self._writing: dict[MACAddress, Callable[[], None] | None] = {}
 
     @property
@@ -75,11 +78,8 @@ class LeaseWriter:
 
     def _not_written(self, failure: Failure, mac: MACAddress | None) -> None:
         if self._logged.passes("store"):
-            self._log.warn(
-                "leases are not on disk, {mac} gets no answer: {why}",
-                mac=str(mac or "nobody"),
-                why=failure.getErrorMessage(),
-            )
+            missed = "are written with the next" if mac is None else f"{mac} gets no answer"
+            self._log.warn("leases are not on disk, {missed}: {why}", missed=missed, why=failure.getErrorMessage())
 
     def _write_next(self, mac: MACAddress) -> None:
         following = self._writing.pop(mac)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from piman.fleet.aside import Aside, Rejected
@@ -52,6 +53,9 @@ STATE = Schema(
 KEEP_SECONDS = 90 * DAY
 """Final intents and operations older than this are deleted at the start; their events tell the story longer."""
 
+QUIET_SECONDS = 60.0
+"""That the file cannot be written is logged at most once in this time."""
+
 SAVE_LEASE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)"
 SAVE_INTENT = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)"
 SAVE_OPERATION = "INSERT OR REPLACE INTO operations VALUES (?, ?, ?, ?)"
@@ -78,6 +82,8 @@ class StateStore:
         self._database = Database(path, STATE, reactor=reactor)
         self._aside = Aside(self._database, reactor, events)
         self._lost_leases = False
+        self._failing_since: float | None = None
+        self._warned = float("-inf")
 
     @property
     def is_new(self) -> bool:
@@ -182,7 +188,7 @@ class StateStore:
             file.execute(SAVE_OPERATION, head)
             file.executemany(SAVE_REPORT, rows)
 
-        return self._database.submit(work)
+        return self._submit(work)
 
     def load_meta(self) -> dict[str, str]:
         """Whatever else is to be remembered, by name."""
@@ -196,7 +202,29 @@ class StateStore:
         def work(file: sqlite3.Connection) -> None:
             file.executemany(statement, rows)
 
-        return self._database.submit(work)
+        return self._submit(work)
+
+    def _submit(self, work: Callable[[sqlite3.Connection], None]) -> "Deferred[None]":
+        return self._database.submit(work).addCallbacks(self._written, self._not_written)
+
+    def _written(self, result: None) -> None:
+        if self._failing_since is not None:
+            seconds = self._reactor.seconds() - self._failing_since
+            self._failing_since = None
+            self._log.info("state.db can be written again, after {seconds:.0f} s", seconds=seconds)
+
+    def _not_written(self, failure: Failure) -> Failure:
+        """Say it once for all who wait, and again only now and then."""
+        now = self._reactor.seconds()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now >= self._warned + QUIET_SECONDS:
+            self._warned = now
+            self._log.warn(
+                "state.db cannot be written, so no board gets a new address and no card is formatted: {why}",
+                why=failure.getErrorMessage(),
+            )
+        return failure
 
 
 # Rows

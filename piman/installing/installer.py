@@ -24,7 +24,7 @@ from piman.fleet.events import (
     WordUnexpected,
 )
 from piman.fleet.intent_life import IntentRefused, Verdict, is_for_board
-from piman.fleet.interfaces import ImageMissing
+from piman.fleet.interfaces import ImageMissing, StoreFailed
 from piman.fleet.model import Image, Intent, IntentOrigin, IntentState, MACAddress, Node
 from piman.fleet.patience import Blame
 from piman.installing.words import Caller, Card, Conversation, Desk
@@ -97,7 +97,7 @@ class Core:
         """Run a decision; whatever goes wrong in it, the node is turned away and nothing is formatted."""
 
         def broken(failure: Failure) -> None:
-            if failure.check(IntentRefused) is None:
+            if failure.check(IntentRefused, StoreFailed) is None:  # the store tells that itself, once for all
                 self.log.failure("deciding for {address}", failure=failure, address=str(self.caller.address))
             reason = f"the manager could not decide: {failure.getErrorMessage()}"
             self.complain(reason, "manager")

@@ -132,7 +132,7 @@ class StartTests(_InFolder):
         self.assertEqual([(self.folder / name).read_bytes() for name in ("piman.yaml", "hosts.csv")], before)
 
     def test_after_a_kill(self) -> None:
-        """Neither what a killed manager leaves behind nor a twistd.pid with another program's number hinders the next."""
+        """Neither what a killed manager leaves nor a twistd.pid with another program's number hinders the next one."""
         self.manager.start()
         self.manager.kill()
         (self.folder / "twistd.pid").write_text(str(os.getpid()))
