@@ -13,6 +13,7 @@ from piman.checking.rights import (
     CAP_NET_BIND_SERVICE,
     CAP_NET_RAW,
     Rights,
+    judge_files,
     judge_rights,
     rights_of_this_process,
 )
@@ -53,6 +54,13 @@ class JudgeTests(SynchronousTestCase):
         found = judge_rights(_rights(ALL), PORTS)
         self.assertEqual([finding.level for finding in found], [Level.OK] * 3)
         self.assertIn("67, 69", found[0].text)
+
+    def test_files(self) -> None:
+        """Fewer files than the nodes take are a warning with the line for a unit."""
+        few, enough, endless = judge_files(1024, 300), judge_files(1024, 200), judge_files(None, 300)
+        self.assertEqual([one.level for one in (few, enough, endless)], [Level.WARN, Level.OK, Level.OK])
+        self.assertIn("LimitNOFILE=65536", few.remedy)
+        self.assertEqual(endless.text, "may have any number of files and connections at a time")
 
     def test_nobody(self) -> None:
         """A plain user is warned, with the line for a unit and the setcap command for this very Python."""

@@ -13,6 +13,7 @@ import attrs
 
 from piman.checking.findings import Finding, fail, fine, warn
 from piman.checking.ports import Port
+from piman.host.limits import MOST_FILES, shortage
 from piman.host.sockets import RECEIVE_BUFFER_BYTES
 
 SUBJECT = "rights"
@@ -27,6 +28,7 @@ REMEDY = (
     "or, for all programs of this Python: setcap cap_net_bind_service,cap_net_raw+ep {python}"
 )
 BUFFER_REMEDY = f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}, and the same in /etc/sysctl.d/piman.conf."
+FILES_REMEDY = f"LimitNOFILE={MOST_FILES} in the unit, or * hard nofile {MOST_FILES} in /etc/security/limits.conf."
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +92,14 @@ def _buffers(rights: Rights) -> Finding:
         return fine(SUBJECT, f"receive buffers get {wanted}, thanks to CAP_NET_ADMIN")
     given = f"{rights.receive_bytes >> 10} KiB of the {wanted} wanted"
     return warn(SUBJECT, f"receive buffers get {given}: a whole rack that starts at once may be dropped", BUFFER_REMEDY)
+
+
+def judge_files(limit: int | None, nodes: int) -> Finding:
+    """Whether the manager may have enough files and connections; it takes as many as it may."""
+    missing = shortage(limit, nodes)
+    if missing:
+        return warn(SUBJECT, missing, FILES_REMEDY)
+    return fine(SUBJECT, f"may have {'any number of' if limit is None else limit} files and connections at a time")
 
 
 # Looking

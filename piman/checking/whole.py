@@ -31,7 +31,7 @@ from piman.checking.ports import answering, judge_ports, port_states, ports_of
 from piman.checking.probe import LISTEN_SECONDS, ILink, PacketLink, ProbeUnavailable, ask
 from piman.checking.report import as_json, as_text
 from piman.checking.rights import SUBJECT as RIGHTS
-from piman.checking.rights import judge_rights, rights_of_this_process
+from piman.checking.rights import judge_files, judge_rights, rights_of_this_process
 from piman.checking.rivals import SUBJECT as RIVALS
 from piman.checking.rivals import judge_offers, question, random_mac
 from piman.checking.switches import SUBJECT as SWITCH
@@ -40,6 +40,7 @@ from piman.config import Config, ConfigError, load
 from piman.fleet.history import statuses_in
 from piman.fleet.interfaces import IPowerSwitch
 from piman.host.clock import Tracking, ask_chrony, clock_source, read_clock
+from piman.host.limits import hard_file_limit
 
 EXIT_MISTAKES = 2
 CONFIGURATION = "configuration"
@@ -154,7 +155,9 @@ class _Checks:
         return await self._in_thread(look)
 
     async def _rights(self) -> list[Finding]:
-        return judge_rights(rights_of_this_process(os.path.realpath(sys.executable)), ports_of(self._config))
+        rights = rights_of_this_process(os.path.realpath(sys.executable))
+        files = judge_files(hard_file_limit(), len(self._config.nodes))
+        return [*judge_rights(rights, ports_of(self._config)), files]
 
     async def _rivals(self) -> list[Finding]:
         if self._config.interface == LOOPBACK:
