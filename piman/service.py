@@ -52,8 +52,10 @@ from piman.fleet.store import StateStore
 from piman.fleet.target_run import Explanation
 from piman.fleet.targets import Atlas
 from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
+from piman.fleet.wording import counted
 from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
+from piman.host.limits import raise_file_limit, shortage
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
@@ -290,6 +292,7 @@ class Manager:
             signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload)
         )
         self.events.emit(ManagerStarted(version=own_version()))
+        self._log.info("{ready}", ready=ready_line(self.config))
 
     def end(self) -> None:
         """Leave SIGHUP to whoever had it."""
@@ -317,7 +320,8 @@ class Manager:
         self._replace_power()
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
-        self._log.info("{path} read again: {nodes} nodes; {notes}", path=self.path, nodes=len(new.nodes), notes=notes)
+        say = self._log.warn if new.warnings else self._log.info
+        say("{path} read again: {what}", path=self.path, what="; ".join((counted(len(new.nodes), "node"), *notes)))
 
     def _reload_dhcp(self, old: Config, new: Config) -> None:
         """The terms and the pool; our own address, the network and the port stay as they are until a restart."""
@@ -341,6 +345,22 @@ class Manager:
 
 
 # What the configuration means to each part
+
+
+def ready_line(config: Config) -> str:
+    """What runs now, and where: version, nodes, interface, address, ports."""
+    hello = config.hello
+    doors = (
+        ("DHCP", config.dhcp.port, config.dhcp.enabled),
+        ("TFTP", config.tftp.port, config.tftp.enabled),
+        ("NTP", config.ntp.port, config.ntp.enabled),
+        ("hello", hello.port, hello.enabled),
+        ("image", hello.image_port, hello.enabled),
+        ("HTTP", hello.http_port, hello.enabled),
+    )
+    ports = ", ".join(f"{name} {port}" for name, port, enabled in doors if enabled)
+    nodes = counted(len(config.nodes), "node")
+    return f"piman {own_version()} is ready for {nodes} at {config.server_address} on {config.interface}: {ports}"
 
 
 def image_paths(config: Config) -> dict[str, str]:
@@ -514,7 +534,7 @@ def makeService(options: Options) -> IService:
     except ConfigError as mistakes:
         print(mistakes, file=sys.stderr)
         raise SystemExit(2) from None
-    for warning in config.warnings:
+    for warning in filter(None, (*config.warnings, shortage(raise_file_limit(), len(config.nodes)))):
         print(f"warning: {warning}", file=sys.stderr)
     sys.excepthook = say_in_one_line(sys.excepthook)
     return build(Manager(reactor, path, config))

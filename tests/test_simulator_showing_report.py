@@ -68,6 +68,7 @@ class ReportTests(SynchronousTestCase):
         self.assertIn("| loading | 2 | 1.00 | 2.00 | 3.00 |", text)
         self.assertIn("| power-on to up | 2 | 50.00 | 60.00 | 61.00 |", text)
         self.assertIn("1 hung and were power-cycled (1 no bootcode.bin)", text)
+        self.assertIn("manager started 1 time, agents answered 7 times", text)
         self.assertIn("no intent completed twice", text)
 
     def test_problems(self) -> None:

@@ -4,6 +4,7 @@ The manager as a whole, as an operator starts it: ``twistd -n piman`` on loopbac
 
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from piman.words import own_version
 from tests.system.manager import TWISTD, Manager
 
 PIMAN_YAML = """
@@ -82,6 +84,32 @@ class StartTests(_InFolder):
             socket.create_connection(("127.77.0.1", self.ports[name]), 5).close()
         self.assertIn(self.manager.stop(), ENDED_BY_SIGTERM)
 
+    def said(self, words: str) -> str:
+        """The line of its log with these words, once it is there."""
+        self.manager.wait_for(lambda: words in self.manager.output.read_text(), 10, words)
+        (line,) = [line for line in self.manager.output.read_text().splitlines() if words in line]
+        return line
+
+    def test_ready_line(self) -> None:
+        """One line says that it is ready, with version, nodes, address and all ports; Twisted's own chatter is not."""
+        self.manager.start()
+        line = self.said(" is ready for ")
+        self.assertIn(f"piman {own_version()} is ready for 1 node at 127.77.0.1 on lo: ", line)
+        for name, port in zip(("DHCP", "TFTP", "NTP", "hello", "image", "HTTP"), self.ports.values(), strict=True):
+            self.assertIn(f"{name} {port}", line)
+        self.manager.stop()
+        self.assertNotRegex(self.manager.output.read_text(), "(Starting|Stopping) (protocol|factory)")
+
+    def test_file_limit(self) -> None:
+        """It takes as many files as it may, and says when these are too few for its nodes."""
+        hosts = "".join(f"B8:27:EB:00:00:{n:02X};127.77.0.{n}\n" for n in range(11, 200))
+        (self.folder / "hosts.csv").write_text(hosts)
+        self.manager.prefix = ("sh", "-c", 'ulimit -Sn 300; ulimit -Hn 600; exec "$@"', "sh")
+        self.manager.start()
+        assert self.manager.process is not None
+        self.assertEqual(resource.prlimit(self.manager.process.pid, resource.RLIMIT_NOFILE), (600, 600))
+        self.assertIn("600 files and connections", self.said("too few to install all 189 nodes at once"))
+
     def test_reload(self) -> None:
         """SIGHUP takes a new row; after a mistake it says so and changes nothing."""
         self.manager.start()
@@ -91,6 +119,8 @@ class StartTests(_InFolder):
         os.kill(self.manager.process.pid, signal.SIGHUP)
         self.manager.wait_for(lambda: self.manager.events("ConfigurationReloaded"), 10, "the reload")
         self.assertEqual(self.manager.events("ConfigurationReloaded")[0]["nodes"], 2)
+        notes = f"{self.configuration}: switches: none, so piman controls nobody's power"
+        self.assertTrue(self.said(" read again: ").endswith(f"{self.configuration} read again: 2 nodes; {notes}"))
         self.configuration.write_text("nonsense: true\n")
         os.kill(self.manager.process.pid, signal.SIGHUP)
         self.manager.wait_for(lambda: self.manager.events("ConfigurationRejected"), 10, "the rejection")

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from piman.fleet.wording import counted
 from piman.simulator.booting.journal import STEPS, Step
 from piman.simulator.pi import Pi
 from piman.simulator.wiring.faults import Damage
@@ -113,8 +114,8 @@ def _counted(report: Report) -> str:
         f"{report.power_cuts} lost power on purpose; {report.files} files, {report.loaded_bytes / 1e6:.1f} MB; "
         f"{report.resends} datagrams and calls repeated; {report.installations} installations; "
         f"faults: {damage.lost} lost, {damage.doubled} doubled, {damage.overtaken} overtaken, "
-        f"{damage.stalled} stalls, {damage.cut} streams cut; manager started {report.manager_starts} times, "
-        f"agents answered {report.agent_answers} times"
+        f"{damage.stalled} stalls, {damage.cut} streams cut; manager started "
+        f"{counted(report.manager_starts, 'time')}, agents answered {counted(report.agent_answers, 'time')}"
     )
 
 
