@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.test_control -*-
 """
-The operator's hand: ``twistd piman-ctl WORD ...``, and the console script ``piman`` with the same words.
+The operator's hand: ``twistd piman-ctl WORD ...``, and the console scripts ``piman`` and ``piman-ctl`` with
+the same words.
 
 Standard output carries the answer, standard error the rest.  Exit status: 0 all done, 1 something failed, 2 usage,
 configuration, or an order that was refused, 3 no manager, 130 interrupted.  The words that speak with a manager are in

@@ -56,9 +56,12 @@ class InstalledPluginTests(SynchronousTestCase):
         return _run(sys.executable, "-S", "-c", code, cwd=self.folder).strip()
 
     def test_wheel(self) -> None:
-        """From a wheel of the checkout."""
+        """From a wheel of the checkout, with the commands piman and piman-ctl."""
         wheel = _build("wheel", self.source, self.folder / "dist")
         self.assertEqual(self.plugins_of(wheel), "['piman', 'piman-agent', 'piman-ctl']")
+        (entries,) = (self.folder / "installed").glob("piman-*.dist-info/entry_points.txt")
+        scripts = [line for line in entries.read_text().splitlines() if "=" in line]
+        self.assertEqual(scripts, ["piman = piman.control:console", "piman-ctl = piman.control:console"])
 
     def test_sdist(self) -> None:
         """From a wheel that was built of the sdist, as pip does it."""

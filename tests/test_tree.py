@@ -2,11 +2,18 @@
 The tree of the project: what a newcomer finds from ``ls``.
 """
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PATH = re.compile(r"`((?:piman|tests|install|docs|benchmarks)/[\w./-]+|[\w-]+/[\w./-]+\.(?:py|md|sh|service|tac))`")
+"""What a document means to be a path of this repository: it begins at the top."""
+
+MADE = {"install/boot/initramfs.gz", "install/boot/rootfs.tgz"}
+"""Files that an operator makes or brings."""
 
 REQUIRED = [
     "setup.cfg",
@@ -70,6 +77,24 @@ class TreeTests(SynchronousTestCase):
     def test_required_paths(self) -> None:
         """Every path of the plan exists."""
         self.assertEqual([path for path in REQUIRED if not (ROOT / path).exists()], [])
+
+    def test_paths_in_the_documents(self) -> None:
+        """A path of this repository that a document names is there; what is made later is named here."""
+        named = [
+            (page.relative_to(ROOT), path)
+            for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+            for path in PATH.findall(page.read_text())
+        ]
+        self.assertGreater(len(named), 50)
+        gone = [(str(page), path) for page, path in named if path not in MADE and not (ROOT / path).exists()]
+        self.assertEqual(gone, [])
+
+    def test_links_in_the_documents(self) -> None:
+        """A link from one page to another leads somewhere."""
+        pages = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+        links = [(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())]
+        self.assertGreater(len(links), 30)
+        self.assertEqual([(str(page), link) for page, link in links if not (page.parent / link).exists()], [])
 
     def test_plugin_folder_is_no_package(self) -> None:
         """twisted/plugins has no __init__.py: with one it would hide Twisted's own plugins."""
