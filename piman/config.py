@@ -200,7 +200,8 @@ def _check_losses(hosts: HostsFile, file: Path, previous: Iterable[HostRow], rep
     known = len(list(previous))
     if known and not hosts.rows and not report.problems:
         expected = "at least one; to have none, restart the manager: a start takes the file as it is"
-        report.problems.append(Problem(str(file), 0, "", f"no board, where {known} are known", expected))
+        found = f"no board, where {known} {'is' if known == 1 else 'are'} known"
+        report.problems.append(Problem(str(file), 0, "", found, expected))
 
 
 def _losses(hosts: HostsFile, file: Path, previous: Iterable[HostRow]) -> Iterator[str]:

@@ -229,7 +229,7 @@ class HistoryStore:
         self._is_failing = True
         later, self._waiting = self._waiting, batch
         self._keep(later)
-        self._warn("{waiting} events wait for the history to be writable: {reason}", failure.getErrorMessage())
+        self._warn("events wait for the history to be writable, {waiting} so far: {reason}", failure.getErrorMessage())
         self._schedule(RETRY_SECONDS)
 
     def last_event_id(self) -> int:

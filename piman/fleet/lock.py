@@ -9,6 +9,7 @@ is nothing to clean up.  The file itself stays; what is written in it only tells
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from piman.fleet.interfaces import StoreFailed
@@ -60,8 +61,6 @@ class StateLock:
     def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as reason:
             if reason.errno not in _TAKEN:
                 raise StoreFailed(f"{self._path}: {reason.strerror}") from reason
@@ -69,6 +68,9 @@ class StateLock:
                 f"state_dir {self._path.parent} is in use by another manager (pid {_holder(descriptor)}): stop that "
                 f"one, or give this one a state_dir of its own"
             ) from reason
+        with suppress(OSError):  # a full disk: the lock holds without it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give it up."""

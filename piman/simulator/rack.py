@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
+from piman.fleet.wording import counted
 from piman.simulator.booting.card import Card
 from piman.simulator.booting.journal import STEPS, Journal, Step
 from piman.simulator.pi import MODELS, Pi
@@ -334,7 +335,8 @@ class Rack:
         shown = ", ".join(f"{count} {step.value}" for step, count in found.items() if count)
         self._notes.append(f"The manager was killed after {at:.1f} s, with the boards at: {shown}.")
         told = sum(bool(pi.journal.told) for pi in self.pis)
-        self._notes.append(f"{told} boards had been told an address then; {len(disagreeing)} leases on disk differed.")
+        wrong = counted(len(disagreeing), "lease")
+        self._notes.append(f"{counted(told, 'board')} had been told an address then; {wrong} on disk differed.")
         await _later(self.reactor, DOWN_SECONDS)
         await self.manager.start()
         self._notes.append(f"It served again after {self.reactor.seconds() - self._began - at:.1f} s.")

@@ -7,7 +7,9 @@ import random
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -125,6 +127,39 @@ class StartTests(_InFolder):
         os.kill(self.manager.process.pid, signal.SIGHUP)
         self.manager.wait_for(lambda: self.manager.events("ConfigurationRejected"), 10, "the rejection")
         self.assertIn("nonsense", " ".join(self.manager.events("ConfigurationRejected")[0]["problems"]))
+
+    def test_reload_of_spoilt_files(self) -> None:
+        """A hosts.csv that became a pipe, or empty, is refused at SIGHUP; the manager answers on."""
+        self.manager.start()
+        assert self.manager.process is not None
+        hosts = self.folder / "hosts.csv"
+        for number, words in enumerate(("a named pipe", "no board, where 1 is known"), start=1):
+            hosts.unlink()
+            if number == 1:
+                os.mkfifo(hosts)
+            else:
+                hosts.touch()
+            os.kill(self.manager.process.pid, signal.SIGHUP)
+            rejected = lambda n=number: len(self.manager.events("ConfigurationRejected")) == n  # noqa: E731
+            self.manager.wait_for(rejected, 10, "the rejection")
+            self.assertIn(words, str(self.manager.events("ConfigurationRejected")[-1]["problems"]))
+            socket.create_connection(("127.77.0.1", self.ports["hello"]), 5).close()
+        self.assertEqual(self.manager.events("ConfigurationReloaded"), [])
+
+    def test_spoilt_state(self) -> None:
+        """A row of state.db that cannot be read costs one line and one event; the next start has nothing to say."""
+        self.manager.start()
+        self.manager.stop()
+        with closing(sqlite3.connect(self.folder / "state/state.db")) as file, file:
+            file.execute("INSERT INTO leases VALUES (2135752715, x'b827', 'nonsense', 9e9, 'os')")
+            file.execute("INSERT INTO intents VALUES ('x', 1.0, 0, '{')")
+        for _ in range(2):
+            self.manager.start()
+            self.assertIn(self.manager.stop(), ENDED_BY_SIGTERM)
+        told = [(event["table"], event["records"]) for event in self.manager.events("RecordsRejected")]
+        self.assertEqual(told, [("intents", 1), ("leases", 1)])
+        self.assertEqual(self.manager.output.read_text().count("cannot be read and do"), 2)
+        self.assertNotIn("Traceback", self.manager.output.read_text())
 
     def ask_for_boot_file(self, name: bytes) -> tuple[bytes, int]:
         """Ask as a board that is no known node; the answer and the port that it came from."""
