@@ -521,7 +521,7 @@ class RawDoorTests(DoorTestCase):
         self.store.refuse()
         await fetcher.closed
         self.assertEqual(self.events.of(ImageSent), [])
-        self.assertIn("no space", self.events.of(ImageInterrupted)[0].reason)
+        self.assertIn("disk is full", self.events.of(ImageInterrupted)[0].reason)
 
     async def test_taken_port(self) -> None:
         """A taken port raises CannotListenError."""
