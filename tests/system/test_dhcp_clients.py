@@ -15,6 +15,8 @@ from tests.system import namespaces
 from tests.system.manager import Manager
 from tests.system.namespaces import Lab, Namespace
 
+NOBODY_HERE = "B8:27:EB:FF:FF:FE;172.30.4.77;somebody-else;0\n"
+"""A hosts.csv that names none of the boards; an empty one would be refused at SIGHUP."""
 PIMAN_YAML = f"""
 private_number: 4
 server_address: 172.30.4.1
@@ -174,7 +176,7 @@ class PoolTests(WithManager):
         self.manager.wait_for(lambda: self.granted(first), 10, "the lease")
         (address,) = self.granted(first)
         self.manager.kill()
-        (self.folder / "hosts.csv").write_text("")  # the second board lives in the pool now, too
+        (self.folder / "hosts.csv").write_text(NOBODY_HERE)  # the second board lives in the pool now, too
         self.manager.start()
         self.assertEqual(self.udhcpc(second, "-q", "-r", address).returncode, 0)
         self.assertEqual(self.udhcpc(first, "-q").returncode, 0)
@@ -192,7 +194,7 @@ class PoolReloadTests(WithManager):
     def test_reload(self) -> None:
         """After SIGHUP strangers get addresses of the new pool, also the one that had an address of the old one."""
         first, second = self.lab.clients[2], self.lab.clients[1]
-        (self.folder / "hosts.csv").write_text("")
+        (self.folder / "hosts.csv").write_text(NOBODY_HERE)
         self.reload()
         self.assertEqual(self.udhcpc(first, "-q").returncode, 0)
         configuration = self.folder / "piman.yaml"
@@ -217,7 +219,7 @@ class ProbeTests(WithManager):
     def prepare(self) -> None:
         """The third client has a static address in the pool before the manager comes."""
         self.lab.clients[2].assign(IPv4Interface("172.30.4.100/24"))
-        (self.folder / "hosts.csv").write_text("")
+        (self.folder / "hosts.csv").write_text(NOBODY_HERE)
 
     def occupied(self) -> dict[str, str]:
         """Who the manager says sits on which address."""
