@@ -548,6 +548,34 @@ class RollingTests(_InRack):
         self.assertEqual(self.steps(second), [Step.SWITCHING_OFF, Step.WAITING])
 
 
+class WindowTests(_InRack):
+    """How many are begun, and what is learned of it."""
+
+    def test_failure_makes_no_room(self) -> None:
+        """A target that fails frees its place and does not count as one that got through."""
+        self.rack.switch.deaf.add(2)
+        before = self.rack.book.window
+        operation = self.rack.order(Action.RESTART, "pi2")
+        self.rack.run(120)
+        self.assertEqual(self.steps(operation), [Step.FAILED])
+        self.assertEqual(self.rack.book.window, before)
+
+    def test_not_before_it_is_on_disk(self) -> None:
+        """An order whose record is on its way to the disk is not begun, whatever frees a place meanwhile."""
+        saving: Deferred[None] = Deferred()
+        save = self.rack.operation_store.save_operation
+        self.rack.operation_store.save_operation = lambda operation, indexes: saving  # type: ignore[method-assign]
+        plan = result(Deferred.fromCoroutine(self.rack.book.plan(Action.RESTART, ["pi2"])))
+        begun = Deferred.fromCoroutine(self.rack.book.begin(plan, who="ada", source="test"))
+        self.rack.book.admit()
+        self.assertEqual(self.rack.switch.orders, [])
+        self.assertFalse(self.rack.book._runs)
+        self.rack.operation_store.save_operation = save  # type: ignore[method-assign]
+        saving.callback(None)
+        result(begun)
+        self.assertEqual(self.rack.switch.orders, [("off", 2)])
+
+
 class KillTests(_InRack):
     """The manager dies at any step, and another one goes on."""
 

@@ -32,11 +32,11 @@ from piman.fleet.interfaces import (
     PowerFailed,
     StoreFailed,
 )
-from piman.fleet.model import MACAddress, NodeStatus, SwitchPort
+from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
 from piman.fleet.orders import Action, Operation, Step, TargetReport
 from piman.fleet.power import PowerDesk
 from piman.fleet.target_run import Explain, Plain, TargetRun
-from piman.fleet.targets import Atlas, Learned, resolve, switches_to_ask
+from piman.fleet.targets import Atlas, Learned, Target, resolve, switches_to_ask
 
 
 @attrs.frozen(kw_only=True)
@@ -133,6 +133,8 @@ class Operations:
         self._store = store
         self._new_id = new_id
         self._operations: dict[str, Operation] = {}
+        self._unsaved: set[str] = set()
+        """Orders on their way to the disk: nothing of them is begun."""
         self._runs: dict[tuple[str, int], TargetRun] = {}
         self._sleepers: dict[MACAddress, list[Deferred[None]]] = {}
         self._intents_over: dict[str, str] = {}
@@ -198,13 +200,11 @@ class Operations:
             if not report.step.is_final
         }
 
-    def _refuse_unmapped(self, targets: Iterable[object]) -> None:
+    def _refuse_unmapped(self, targets: Iterable[Target]) -> None:
         for target in targets:
-            mac = getattr(target, "mac", None)
-            if mac is None or self.nodes.node(mac) is None:
-                name = getattr(target, "name", "")
+            if target.mac is None or self.nodes.node(target.mac) is None:
                 raise OperationRefused(
-                    f"{name}: no configured node is known there, and only a node that is known can be installed",
+                    f"{target.name}: no configured node is known there, and only a node that is known can be installed",
                     "piman-ctl map shows which boards hang where, and the lines for hosts.csv",
                 )
 
@@ -242,11 +242,14 @@ class Operations:
             reports=plan.targets,
         )
         self._operations[operation.id] = operation
+        self._unsaved.add(operation.id)
         try:
             await self._store.save_operation(operation, range(len(operation.reports)))
         except StoreFailed:
             del self._operations[operation.id]
             raise
+        finally:
+            self._unsaved.discard(operation.id)
         started = OperationStarted(
             operation=operation.id,
             action=operation.action.value,
@@ -322,7 +325,8 @@ class Operations:
     def _recall_intent(self, intent_id: str) -> None:
         intent = self.intents.recall(intent_id)
         if intent is not None and intent.state.is_final:
-            self._intents_over[intent_id] = "" if intent.state.value == "fulfilled" else intent.reason
+            fulfilled = intent.state is IntentState.FULFILLED
+            self._intents_over[intent_id] = "" if fulfilled else intent.reason or intent.state.value
 
     async def stop(self) -> None:
         """Let go of everything; what is on disk goes on with the next process."""
@@ -349,7 +353,7 @@ class Operations:
 
     def _next_targets(self, operation: Operation) -> list[int]:
         """The targets whose turn it is."""
-        if operation.is_final:
+        if operation.is_final or operation.id in self._unsaved:
             return []
         waiting = [
             index

@@ -205,6 +205,7 @@ class TargetRun:
     async def _end(self, step: Step, reason: str = "", remedy: str = "") -> None:
         if step is Step.FAILED:
             await self._give_up_intent(reason)
+            self.is_through = True  # its place is free, but nothing went well
         now = self._book.clock.seconds()
         self._through()
         await self._note(step=step, finished=now, reason=reason, remedy=remedy, stages=self._stages())
