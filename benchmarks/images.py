@@ -113,8 +113,8 @@ def serve(image: str, visits: int) -> None:
     from piman.boot.image_http import ImageHTTPSettings, image_http_service
     from piman.boot.image_tcp import ImageSettings, image_service
     from piman.boot.images import ImageLibrary, in_thread
-    from piman.fleet.intents import IntentBook
     from piman.fleet.model import IntentOrigin, MACAddress
+    from piman.fleet.state.intents import IntentBook
     from piman.testing.fakes import CapturedEvents, MemoryAddressBook, MemoryIntentStore
 
     macs = [MACAddress(bytes([0xB8, 0x27]) + visit.to_bytes(4, "big")) for visit in range(2 * visits)]

@@ -44,10 +44,10 @@ from piman.addressing.probing import PoolProber, Prober
 from piman.addressing.replies import Replies
 from piman.addressing.sender import DHCPSender, Link
 from piman.fleet.interfaces import IEventSink, ILeaseStore, INodeDirectory
-from piman.fleet.lease_writer import LeaseWriter
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress, Stage
-from piman.fleet.pool import Pool
+from piman.fleet.state.lease_writer import LeaseWriter
+from piman.fleet.state.leases import LeaseTable
+from piman.fleet.state.pool import Pool
 from piman.fleet.throttle import Throttle
 from piman.udp import Address, Arrival, LinkLayerUnavailable, UDPService, udp_service
 from piman.wire import pi

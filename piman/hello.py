@@ -29,9 +29,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from piman.fleet.events import InstallerConnected, InstallerUnknown, NodeUp, RepeatsCounted
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IImages, IInstallers, INeighbours, INodeDirectory
 from piman.fleet.model import Intent, MACAddress, Phase
+from piman.fleet.state.intents import IntentBook
 from piman.fleet.throttle import Throttle
 from piman.fleet.walltime import WallTime
 from piman.host.listening import file_limit, listen

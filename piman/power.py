@@ -13,9 +13,9 @@ from typing import Any
 from piman.config import Config
 from piman.config import load as load_config
 from piman.fleet.model import MACAddress
-from piman.fleet.operations import OperationSettings
-from piman.fleet.power import PowerPolicy
-from piman.fleet.targets import Atlas, Place
+from piman.fleet.operations.book import OperationSettings
+from piman.fleet.operations.power import PowerPolicy
+from piman.fleet.operations.targets import Atlas, Place
 from piman.host.neighbours import mac_of
 from piman.plugins import power_kinds
 from piman.settings.power import Kinds, PowerSwitches, make_power_switches

@@ -37,20 +37,20 @@ from piman.fleet.casebook import Casebook
 from piman.fleet.clock_steps import ClockSteps
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import ConfigurationRejected, ConfigurationReloaded, ManagerStarted, StoreReplaced
-from piman.fleet.history import HistoryStore
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import StoreFailed
-from piman.fleet.journal import JournalWriter
-from piman.fleet.leases import LeaseTable, LeaseTerms
-from piman.fleet.lock import StateLock
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import Operations
-from piman.fleet.pool import Pool
-from piman.fleet.power import PowerDesk
-from piman.fleet.store import StateStore
-from piman.fleet.target_run import Explanation
-from piman.fleet.targets import Atlas
+from piman.fleet.operations.book import Operations
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.targets import Atlas
+from piman.fleet.state.history import HistoryStore
+from piman.fleet.state.intents import IntentBook
+from piman.fleet.state.journal import JournalWriter
+from piman.fleet.state.leases import LeaseTable, LeaseTerms
+from piman.fleet.state.lock import StateLock
+from piman.fleet.state.pool import Pool
+from piman.fleet.state.store import StateStore
 from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.fleet.wording import counted
 from piman.hello import HelloSettings, hello_service

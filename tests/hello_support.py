@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from piman.fleet.events import Event
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IImages, IIntentStore, ImageMissing, StoreFull
 from piman.fleet.model import Image, Intent, MACAddress, Node, NodeStatus
+from piman.fleet.state.intents import IntentBook
 from piman.hello import HelloFactory, HelloProtocol, HelloService, HelloSettings
 from piman.testing.fakes import (
     CapturedEvents,

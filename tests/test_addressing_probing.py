@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.addressing.probing import COMPLAINT_SECONDS, PROBED_ADDRESSES, PoolProber
 from piman.fleet.events import AddressOccupied
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import MACAddress
-from piman.fleet.pool import PROBED_SECONDS, Pool
+from piman.fleet.state.leases import LeaseTable
+from piman.fleet.state.pool import PROBED_SECONDS, Pool
 from piman.testing.fakes import CapturedEvents, MemoryDirectory
 from piman.udp import LinkLayerUnavailable
 

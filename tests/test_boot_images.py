@@ -31,9 +31,9 @@ from piman.boot.images import ImageChanged, ImageLibrary, NoDescriptorLeft, in_t
 from piman.boot.ranges import Span, covered, wanted_span
 from piman.boot.streams import FileTransport, IFileTransport
 from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IImages, ImageMissing
 from piman.fleet.model import IntentOrigin, IntentState
+from piman.fleet.state.intents import IntentBook
 from piman.host.listening import next_descriptor
 from piman.testing.fakes import CapturedEvents, MemoryAddressBook
 from piman.testing.installers import MemoryInstallers

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.checking.probe import ILink, ProbeUnavailable
 from piman.checking.whole import Looks, PowerSwitches, check, in_own_thread, no_switches
-from piman.fleet.history import HistoryStore
 from piman.fleet.model import MACAddress, NodeStatus
+from piman.fleet.state.history import HistoryStore
 from piman.host.clock import Tracking
 from piman.testing.power import MemoryPowerSwitch
 from tests.fleet_support import ThreadedClock

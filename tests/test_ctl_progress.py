@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.ctl.printing import age, harmless, table
 from piman.ctl.progress import ORDER, Document, Lines, Table, outcome, stages, title, view_for
-from piman.fleet.orders import Step
+from piman.fleet.operations.orders import Step
 from tests.ctl_support import Output
 
 NOW = 1_750_000_060.0

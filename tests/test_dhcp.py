@@ -36,11 +36,11 @@ from piman.fleet import events
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event
 from piman.fleet.interfaces import IEventSink, StoreFailed
-from piman.fleet.lease_writer import LeaseWriter
-from piman.fleet.leases import Claim, LeaseTable, Standing
 from piman.fleet.model import Lease, LeaseState, MACAddress, Node, Stage
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.pool import Pool
+from piman.fleet.state.lease_writer import LeaseWriter
+from piman.fleet.state.leases import Claim, LeaseTable, Standing
+from piman.fleet.state.pool import Pool
 from piman.testing.fakes import CapturedEvents, MemoryDirectory, MemoryLeaseStore
 from piman.testing.udp import FakeDatagramTransport, MemoryDatagramReactor
 from piman.udp import Arrival, LinkLayerUnavailable

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.admission import (
+from piman.fleet.operations.admission import (
     LARGEST_WINDOW,
     SMALLEST_WINDOW,
     Window,

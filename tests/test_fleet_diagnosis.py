@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from piman.fleet import diagnosis, events
 from piman.fleet.diagnosis import JUDGES, Evidence, Fault, Verdict, verdict
 from piman.fleet.events import Event, Recorded
-from piman.fleet.following import PATIENCE
 from piman.fleet.model import MACAddress, Node, NodeStatus, Phase, PortPower, PowerBudget, Stage, SwitchPort
+from piman.fleet.operations.following import PATIENCE
 from piman.fleet.progress import advance
 from piman.fleet.verdicts.boots import boots_of, restarts, vain
 from piman.fleet.verdicts.case import duration

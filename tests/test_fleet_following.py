@@ -6,10 +6,10 @@ import attrs
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.following import PATIENCE, PROOFS, Outcome, judge, restarted, stages
 from piman.fleet.model import NodeStatus, Phase
-from piman.fleet.orders import Action, TargetReport
-from piman.fleet.targets import Target
+from piman.fleet.operations.following import PATIENCE, PROOFS, Outcome, judge, restarted, stages
+from piman.fleet.operations.orders import Action, TargetReport
+from piman.fleet.operations.targets import Target
 from tests.fleet_support import MAC, instances
 
 OFF_AT, ON_AT = 1000.0, 1005.0

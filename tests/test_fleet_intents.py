@@ -9,7 +9,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.events import Installed, IntentClosed, IntentOpened
-from piman.fleet.intent_life import (
+from piman.fleet.interfaces import StoreFull
+from piman.fleet.model import Intent, IntentOrigin, IntentState
+from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
+from piman.fleet.state.intent_life import (
     ATTEMPTS,
     OPEN_SECONDS,
     IntentRefused,
@@ -22,10 +25,7 @@ from piman.fleet.intent_life import (
     judge,
     ordered,
 )
-from piman.fleet.intents import IntentBook
-from piman.fleet.interfaces import StoreFull
-from piman.fleet.model import Intent, IntentOrigin, IntentState
-from piman.fleet.patience import FREE_ORDERS, LINE_PAUSE_SECONDS, PAUSE_SECONDS, Blame
+from piman.fleet.state.intents import IntentBook
 from piman.testing.fakes import CapturedEvents
 from tests.hello_support import DIGEST, MAC, NOW, OTHER, SlowStore
 

@@ -14,10 +14,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet import events, journal
+from piman.fleet import events
 from piman.fleet.events import CATALOGUE, BootOrdered, ClockSet, Event, Recorded
-from piman.fleet.journal import FLUSH_SECONDS, JournalWriter, Line, describe, json_line, text_line
 from piman.fleet.model import Node, Stage
+from piman.fleet.state import journal
+from piman.fleet.state.journal import FLUSH_SECONDS, JournalWriter, Line, describe, json_line, text_line
 from piman.fleet.walltime import WallTime
 from piman.fleet.wording import LIST_LIMIT, TEXT_LIMIT, WORDING, shown, size
 from piman.testing.fakes import MemoryDirectory

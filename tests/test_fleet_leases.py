@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import IAddressBook, StoreFailed
-from piman.fleet.lease_writer import LeaseWriter
-from piman.fleet.leases import Claim, LeaseTable, LeaseTerms, Standing
 from piman.fleet.model import Lease, LeaseState, MACAddress, Node, Stage
-from piman.fleet.pool import PROBED_SECONDS, Pool
+from piman.fleet.state.lease_writer import LeaseWriter
+from piman.fleet.state.leases import Claim, LeaseTable, LeaseTerms, Standing
+from piman.fleet.state.pool import PROBED_SECONDS, Pool
 from piman.fleet.throttle import Throttle
 from piman.testing.fakes import MemoryDirectory, MemoryLeaseStore
 

@@ -1,5 +1,5 @@
 """
-Tests for :mod:`piman.fleet.lock`.
+Tests for :mod:`piman.fleet.state.lock`.
 """
 
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.interfaces import StoreFailed
-from piman.fleet.lock import StateLock, StateLocked
+from piman.fleet.state.lock import StateLock, StateLocked
 
 HOLD = """
 import sys
 from pathlib import Path
-from piman.fleet.lock import StateLock
+from piman.fleet.state.lock import StateLock
 lock = StateLock(Path(sys.argv[1]))
 lock.take()
 print("taken", flush=True)

@@ -16,14 +16,14 @@ from piman.fleet import events
 from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import PowerUnreachable, StoreFailed
 from piman.fleet.model import IntentState, MACAddress, Node, Phase, Stage, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import Operation, OperationRefused, Operations, OperationSettings
-from piman.fleet.orders import Action, Step
-from piman.fleet.power import PowerDesk, PowerPolicy
-from piman.fleet.targets import Atlas, BadTargets, Place
+from piman.fleet.operations.book import Operation, OperationRefused, Operations, OperationSettings
+from piman.fleet.operations.orders import Action, Step
+from piman.fleet.operations.power import PowerDesk, PowerPolicy
+from piman.fleet.operations.targets import Atlas, BadTargets, Place
+from piman.fleet.state.intents import IntentBook
 from piman.testing.fakes import MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
 

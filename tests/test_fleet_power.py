@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.interfaces import PowerRefused, PowerUnreachable
 from piman.fleet.model import SwitchPort
-from piman.fleet.power import PowerDesk, PowerPolicy, StillDelivering
+from piman.fleet.operations.power import PowerDesk, PowerPolicy, StillDelivering
 from piman.testing.power import MemoryPowerSwitch
 
 RACK, OTHER = IPv4Address("172.30.4.254"), IPv4Address("172.30.4.253")

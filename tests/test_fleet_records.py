@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.events import CATALOGUE, AddressOffered, BootOrdered, Event
 from piman.fleet.model import Intent, Lease, Node, NodeStatus, Phase, Slot, Stage
-from piman.fleet.records import UnreadableRecord, as_plain, from_json, from_plain, to_json
+from piman.fleet.state.records import UnreadableRecord, as_plain, from_json, from_plain, to_json
 from tests.fleet_support import ADDRESS, MAC, any_event, instances
 
 

@@ -22,8 +22,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet import history
-from piman.fleet.database import BATCH_LIMIT, Database, Schema, StoreTooNew, StoreUnavailable
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import (
     BootOrdered,
@@ -36,7 +34,14 @@ from piman.fleet.events import (
     Recorded,
     StoreReplaced,
 )
-from piman.fleet.history import (
+from piman.fleet.interfaces import StoreFailed, StoreFull
+from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, MACAddress, NodeStatus, Stage
+from piman.fleet.nodes import NodeRegistry
+from piman.fleet.operations.orders import Action, Operation, TargetReport
+from piman.fleet.operations.targets import Target
+from piman.fleet.state import history
+from piman.fleet.state.database import BATCH_LIMIT, Database, Schema, StoreTooNew, StoreUnavailable
+from piman.fleet.state.history import (
     RESERVED_IDS,
     RETRY_SECONDS,
     TIDY_SECONDS,
@@ -44,12 +49,7 @@ from piman.fleet.history import (
     HistoryStore,
     statuses_in,
 )
-from piman.fleet.interfaces import StoreFailed, StoreFull
-from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, MACAddress, NodeStatus, Stage
-from piman.fleet.nodes import NodeRegistry
-from piman.fleet.orders import Action, Operation, TargetReport
-from piman.fleet.store import KEEP_SECONDS, QUIET_SECONDS, StateStore
-from piman.fleet.targets import Target
+from piman.fleet.state.store import KEEP_SECONDS, QUIET_SECONDS, StateStore
 from piman.fleet.walltime import WallTime
 from piman.testing.fakes import CapturedEvents
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock, any_event, instances
@@ -641,7 +641,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from twisted.internet import reactor
 from piman.fleet.model import Lease, LeaseState, MACAddress
-from piman.fleet.store import StateStore
+from piman.fleet.state.store import StateStore
 
 store = StateStore(Path(sys.argv[1]), reactor=reactor)
 store.open()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.model import MACAddress, Node, SwitchPort
-from piman.fleet.targets import Atlas, BadTargets, Place, Target, resolve, switches_to_ask
+from piman.fleet.operations.targets import Atlas, BadTargets, Place, Target, resolve, switches_to_ask
 
 RACK_A, RACK_B = IPv4Address("172.30.4.254"), IPv4Address("172.30.4.253")
 MACS = [MACAddress.parse(f"b8:27:eb:00:00:0{number}") for number in range(1, 7)]

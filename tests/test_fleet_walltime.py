@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet import model, orders
+from piman.fleet import model
 from piman.fleet.clock_steps import LOOK_SECONDS, STEP_SECONDS, ClockSteps
 from piman.fleet.events import AddressLeased, BootOrdered, ClockStepped, Recorded, event_classes
-from piman.fleet.intents import IntentBook
-from piman.fleet.lease_writer import LeaseWriter
-from piman.fleet.leases import LONGEST_SECONDS, LeaseTable
 from piman.fleet.model import (
     Intent,
     IntentOrigin,
@@ -29,11 +26,15 @@ from piman.fleet.model import (
     SwitchPort,
 )
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import Operations
-from piman.fleet.orders import Action, Operation, Step, TargetReport
-from piman.fleet.power import PowerDesk
-from piman.fleet.records import as_plain, from_plain
-from piman.fleet.targets import Atlas, Target
+from piman.fleet.operations import orders
+from piman.fleet.operations.book import Operations
+from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.targets import Atlas, Target
+from piman.fleet.state.intents import IntentBook
+from piman.fleet.state.lease_writer import LeaseWriter
+from piman.fleet.state.leases import LONGEST_SECONDS, LeaseTable
+from piman.fleet.state.records import as_plain, from_plain
 from piman.fleet.walltime import NOISE_SECONDS, WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations, moved
 from piman.testing.fakes import (
     CapturedEvents,

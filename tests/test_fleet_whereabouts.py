@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.interfaces import PowerUnreachable
 from piman.fleet.model import MACAddress, Node, Slot, SwitchPort
-from piman.fleet.power import PowerDesk
-from piman.fleet.targets import Atlas, Place
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.whereabouts import Row, chart, find, hosts_line, survey
 from piman.testing.power import MemoryPowerSwitch
 

@@ -36,8 +36,8 @@ from piman.fleet.events import (
     InstallerReported,
     IntentClosed,
 )
-from piman.fleet.intents import IntentBook
 from piman.fleet.model import IntentOrigin, MACAddress, Node
+from piman.fleet.state.intents import IntentBook
 from piman.hello import HelloSettings, hello_service
 from piman.testing.fakes import (
     CapturedEvents,

@@ -12,9 +12,9 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.history import HISTORY
 from piman.fleet.model import Stage
-from piman.fleet.store import STATE
+from piman.fleet.state.history import HISTORY
+from piman.fleet.state.store import STATE
 from piman.simulator.booting.journal import Journal, Step, Told
 from piman.simulator.pi import Pi
 from piman.simulator.running import truth

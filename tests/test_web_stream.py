@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import events
-from piman.fleet.orders import Action
+from piman.fleet.operations.orders import Action
 from piman.web.stream import BEAT_SECONDS, MOST_READERS, MOST_WAITING_BYTES, PAGE
 from piman.web.wishes import Refusal
 from tests.web_support import PI2, PI3, Half

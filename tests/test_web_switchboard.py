@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.interfaces import PowerUnreachable
 from piman.fleet.model import PortPower
-from piman.fleet.power import PowerDesk
+from piman.fleet.operations.power import PowerDesk
 from piman.testing.power import MemoryPowerSwitch
 from piman.web.switchboard import FRESH_SECONDS, WAIT_SECONDS, WAITING, Answer, Switchboard
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.orders import Action
+from piman.fleet.operations.orders import Action
 from piman.web.wishes import Refusal, Wish, number, only, read_body, read_wish, word
 
 ANYTHING: Any = some.recursive(

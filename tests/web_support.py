@@ -16,15 +16,15 @@ from zope.interface import implementer
 
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Recorded
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventObserver, IImages, ImageMissing
 from piman.fleet.model import Image, MACAddress, Node, Slot, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import Operations, OperationSettings
-from piman.fleet.orders import Operation
-from piman.fleet.power import PowerDesk
-from piman.fleet.target_run import Explanation
-from piman.fleet.targets import Atlas, Place
+from piman.fleet.operations.book import Operations, OperationSettings
+from piman.fleet.operations.orders import Operation
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.targets import Atlas, Place
+from piman.fleet.state.intents import IntentBook
 from piman.testing.fakes import MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
 from piman.web.api import API, Caller
@@ -44,7 +44,7 @@ VERSION = "2.0.0"
 
 @implementer(IEventObserver)
 class MemoryHistory:
-    """Keeps durable events; what :class:`piman.fleet.history.HistoryStore` does, without a disk."""
+    """Keeps durable events; what :class:`piman.fleet.state.history.HistoryStore` does, without a disk."""
 
     def __init__(self) -> None:
         self.kept: list[Recorded] = []

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
-from piman.fleet.leases import Claim, Standing
 from piman.fleet.model import MACAddress, Node, Stage
+from piman.fleet.state.leases import Claim, Standing
 from piman.wire import pi
 from piman.wire.dhcp import SERVER_PORT, Message, MessageType, Operation, Option
 

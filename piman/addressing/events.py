@@ -12,9 +12,9 @@ from piman.addressing.decisions import Client, DHCPSettings, RequestState, chose
 from piman.addressing.repetitions import Repetitions
 from piman.fleet import events
 from piman.fleet.interfaces import IEventSink
-from piman.fleet.leases import Claim, Standing
 from piman.fleet.model import Lease
-from piman.fleet.pool import Pool
+from piman.fleet.state.leases import Claim, Standing
+from piman.fleet.state.pool import Pool
 from piman.fleet.throttle import Throttle
 from piman.wire.dhcp import Message, MessageType
 

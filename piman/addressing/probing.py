@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from piman.fleet.events import AddressOccupied
 from piman.fleet.interfaces import IEventSink
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import MACAddress
+from piman.fleet.state.leases import LeaseTable
 from piman.fleet.throttle import Throttle
 from piman.udp import LinkLayerUnavailable
 

@@ -17,9 +17,9 @@ from twisted.internet.task import LoopingCall, deferLater
 from piman.boot.images import ImageFile, ImageLibrary
 from piman.boot.streams import IFileTransport, listen_for_files
 from piman.fleet.events import ImageInterrupted, ImageSent, ImageStarted
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink
 from piman.fleet.model import Intent, MACAddress
+from piman.fleet.state.intents import IntentBook
 from piman.host.listening import file_limit, next_descriptor
 from piman.installing.room import is_too_high
 

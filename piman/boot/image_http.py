@@ -22,9 +22,9 @@ from piman.boot.connections import Bounds, ImageSite
 from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
 from piman.boot.images import ImageChanged, ImageFile, ImageLibrary, NoDescriptorLeft
 from piman.boot.ranges import Span, covered, wanted_span
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, ImageMissing
 from piman.fleet.model import Intent, IntentState, MACAddress
+from piman.fleet.state.intents import IntentBook
 
 PORT = 4480
 _FETCHES_KEPT = 16_384

@@ -21,9 +21,9 @@ from zope.interface import implementer
 from piman.boot.doors import Collaborators, Door, DoorSettings, Refused, Stream
 from piman.boot.images import ImageLibrary
 from piman.boot.streams import IFileTransport
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IAddressBook, IEventSink, IInstallers
 from piman.fleet.model import Intent, IntentState
+from piman.fleet.state.intents import IntentBook
 from piman.fleet.throttle import Throttle
 
 PORT = 4444

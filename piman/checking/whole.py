@@ -37,8 +37,8 @@ from piman.checking.rivals import judge_offers, question, random_mac
 from piman.checking.switches import SUBJECT as SWITCH
 from piman.checking.switches import check_switch
 from piman.config import Config, ConfigError, load
-from piman.fleet.history import statuses_in
 from piman.fleet.interfaces import IPowerSwitch
+from piman.fleet.state.history import statuses_in
 from piman.host.clock import Tracking, ask_chrony, clock_source, read_clock
 from piman.host.limits import hard_file_limit
 

@@ -19,14 +19,14 @@ from piman.ctl.options import Ordering
 from piman.ctl.printing import show_plan
 from piman.ctl.progress import view_for
 from piman.fleet.events import Event
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventSink, IIntentStore, IOperationStore, PowerFailed
 from piman.fleet.model import Intent, MACAddress, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import OperationRefused, Operations, Plan
-from piman.fleet.orders import Action, Operation, Step
-from piman.fleet.power import PowerDesk
-from piman.fleet.targets import Atlas, BadTargets
+from piman.fleet.operations.book import OperationRefused, Operations, Plan
+from piman.fleet.operations.orders import Action, Operation, Step
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.targets import Atlas, BadTargets
+from piman.fleet.state.intents import IntentBook
 from piman.fleet.whereabouts import find, survey
 from piman.power import atlas_of, operation_settings, power_policy, power_switches
 from piman.settings.power import PowerSwitches

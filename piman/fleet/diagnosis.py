@@ -2,16 +2,17 @@
 """
 From what is known of a node to one plain sentence with a remedy: why it is where it is, and what to do.  Pure.
 
-A phase that has not lasted its time (:data:`piman.fleet.following.PATIENCE`) is on its way, and no fault.  Firmware
-that begins anew by itself does not begin a new wait: its time counts from when it first came so far.  Total: any
-evidence has a verdict, the most certain one that it allows.  The table of faults: :mod:`piman.fleet.verdicts.remedies`.
+A phase that has not lasted its time (:data:`piman.fleet.operations.following.PATIENCE`) is on its way, and no fault.
+Firmware that begins anew by itself does not begin a new wait: its time counts from when it first came so far.  Total:
+any evidence has a verdict, the most certain one that it allows.  The table of faults:
+:mod:`piman.fleet.verdicts.remedies`.
 """
 
 from collections.abc import Callable, Mapping
 
 from piman.fleet import events
-from piman.fleet.following import PATIENCE
 from piman.fleet.model import Phase
+from piman.fleet.operations.following import PATIENCE
 from piman.fleet.verdicts.address import name_it
 from piman.fleet.verdicts.boots import RESTART_SECONDS, restarts
 from piman.fleet.verdicts.case import Case, Evidence, Verdict, duration

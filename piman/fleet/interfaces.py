@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface
 
 from piman.fleet.events import Event, Recorded
 from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus, PortPower, PowerBudget
-from piman.fleet.orders import Operation
+from piman.fleet.operations.orders import Operation
 
 
 class IEventSink(Interface):

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore
 from piman.fleet.model import Intent, Lease, Moment
-from piman.fleet.orders import Operation
+from piman.fleet.operations.orders import Operation
 
 NOISE_SECONDS = 0.001
 """Two clocks that are read one after the other differ by so much without any step; only more than this counts."""

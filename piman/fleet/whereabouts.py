@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 
 from piman.fleet.interfaces import PowerFailed
 from piman.fleet.model import MACAddress, Node, SwitchPort
-from piman.fleet.power import PowerDesk
-from piman.fleet.targets import Atlas, Learned
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.targets import Atlas, Learned
 
 
 @attrs.frozen

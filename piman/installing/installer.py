@@ -23,10 +23,10 @@ from piman.fleet.events import (
     InstallerReported,
     WordUnexpected,
 )
-from piman.fleet.intent_life import IntentRefused, Verdict, is_for_board
 from piman.fleet.interfaces import ImageMissing, StoreFailed
 from piman.fleet.model import Image, Intent, IntentOrigin, IntentState, MACAddress, Node
 from piman.fleet.patience import Blame
+from piman.fleet.state.intent_life import IntentRefused, Verdict, is_for_board
 from piman.installing.words import Caller, Card, Conversation, Desk
 from piman.wire import hello as wire
 

@@ -11,9 +11,9 @@ from typing import Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventSink, IImages, INodeDirectory
 from piman.fleet.model import Image, Intent, MACAddress
+from piman.fleet.state.intents import IntentBook
 
 
 @attrs.frozen(kw_only=True)

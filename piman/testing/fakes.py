@@ -27,7 +27,7 @@ from piman.fleet.interfaces import (
     StoreFailed,
 )
 from piman.fleet.model import Intent, Lease, MACAddress, Node, NodeStatus
-from piman.fleet.orders import Operation
+from piman.fleet.operations.orders import Operation
 
 
 @implementer(IEventSink)

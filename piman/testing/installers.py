@@ -5,9 +5,9 @@ An in-memory stand-in for the conversations on the hello port.
 
 from zope.interface import implementer
 
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IInstallers
 from piman.fleet.model import Intent, MACAddress
+from piman.fleet.state.intents import IntentBook
 
 
 @implementer(IInstallers)

@@ -34,16 +34,16 @@ from piman.fleet.casebook import Casebook
 from piman.fleet.clock_steps import ClockSteps
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event, Recorded
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventObserver, IPowerSwitch
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Intent, MACAddress, Node, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import Operations
-from piman.fleet.orders import Action, Operation
-from piman.fleet.pool import Pool
-from piman.fleet.power import PowerDesk
-from piman.fleet.targets import Atlas, Place
+from piman.fleet.operations.book import Operations
+from piman.fleet.operations.orders import Action, Operation
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.targets import Atlas, Place
+from piman.fleet.state.intents import IntentBook
+from piman.fleet.state.leases import LeaseTable
+from piman.fleet.state.pool import Pool
 from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.hello import HelloSettings, hello_service
 from piman.monitor.poller import PollerSettings, poller_service

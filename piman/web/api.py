@@ -25,10 +25,10 @@ from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IImages, ImageMissing, StoreFailed
 from piman.fleet.model import Image, MACAddress
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations import OperationRefused, Operations
-from piman.fleet.orders import Operation
-from piman.fleet.target_run import Explanation
-from piman.fleet.targets import Atlas, BadTargets, Place
+from piman.fleet.operations.book import OperationRefused, Operations
+from piman.fleet.operations.orders import Operation
+from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.targets import Atlas, BadTargets, Place
 from piman.fleet.walltime import WallTime
 from piman.fleet.whereabouts import chart, find, survey
 from piman.web import shapes, wishes

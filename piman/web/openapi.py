@@ -6,7 +6,7 @@ The API, described as an OpenAPI 3.1 document.  Pure; tests compare it with the 
 from typing import Any
 
 from piman.fleet.model import Phase, Stage
-from piman.fleet.orders import Action, Step
+from piman.fleet.operations.orders import Action, Step
 from piman.web.wishes import MOST_EVENTS, USUAL_EVENTS
 
 JSON = dict[str, Any]

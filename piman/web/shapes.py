@@ -11,11 +11,11 @@ from typing import Any
 
 from piman.fleet.events import Recorded
 from piman.fleet.model import Image, Node, NodeStatus, PortPower, Slot, SwitchPort
-from piman.fleet.operations import Plan
-from piman.fleet.orders import Operation, Step, TargetReport
-from piman.fleet.records import as_plain
-from piman.fleet.target_run import Explanation
-from piman.fleet.targets import Place, Target
+from piman.fleet.operations.book import Plan
+from piman.fleet.operations.orders import Operation, Step, TargetReport
+from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.targets import Place, Target
+from piman.fleet.state.records import as_plain
 from piman.fleet.whereabouts import Row, Whereabouts, hosts_line
 from piman.fleet.wording import describe
 

@@ -25,8 +25,8 @@ from zope.interface import implementer
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IEventObserver
 from piman.fleet.model import MACAddress
-from piman.fleet.operations import Operations
-from piman.fleet.orders import Operation
+from piman.fleet.operations.book import Operations
+from piman.fleet.operations.orders import Operation
 from piman.fleet.walltime import WallTime
 from piman.web import shapes
 from piman.web.wishes import Refusal

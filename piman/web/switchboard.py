@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from piman.fleet.interfaces import IPowerSwitch, PowerFailed
 from piman.fleet.model import PortPower, PowerBudget
-from piman.fleet.power import PowerDesk
+from piman.fleet.operations.power import PowerDesk
 
 Result = TypeVar("Result")
 Default = TypeVar("Default")

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from piman.fleet.model import MACAddress, NodeStatus
-from piman.fleet.orders import Action
-from piman.fleet.targets import Atlas
+from piman.fleet.operations.orders import Action
+from piman.fleet.operations.targets import Atlas
 
 MOST_BODY_BYTES = 1 << 20
 """More than the names of 10,000 nodes."""

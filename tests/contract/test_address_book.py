@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import IAddressBook
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import MACAddress, Node, Stage
+from piman.fleet.state.leases import LeaseTable
 from piman.testing.fakes import MemoryAddressBook, MemoryDirectory
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC
 

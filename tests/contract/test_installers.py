@@ -5,9 +5,9 @@ What the image doors may rely on when they ask for conversations: the hello serv
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IInstallers
 from piman.fleet.model import Intent, IntentOrigin, IntentState
+from piman.fleet.state.intents import IntentBook
 from piman.testing.installers import MemoryInstallers
 from tests.hello_support import ADDRESS, DIGEST, MAC, OTHER, OTHER_ADDRESS, Call, World
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from piman.fleet.interfaces import PowerNotObeyed
 from piman.fleet.model import MACAddress, SwitchPort
-from piman.fleet.power import PowerDesk, PowerPolicy, StillDelivering
+from piman.fleet.operations.power import PowerDesk, PowerPolicy, StillDelivering
 from piman.simulator.switch import Listening, SwitchFaults, VirtualSwitch, listen
 from piman.simulator.wiring.snmp_agent import Operation
 from piman.snmp import Engines

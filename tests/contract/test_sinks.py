@@ -12,10 +12,10 @@ from zope.interface.verify import verifyClass, verifyObject
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import BootOrdered, ClockSet, Event, Recorded
-from piman.fleet.history import HistoryStore
 from piman.fleet.interfaces import IEventObserver, IEventSink
-from piman.fleet.journal import JournalWriter
 from piman.fleet.nodes import NodeRegistry
+from piman.fleet.state.history import HistoryStore
+from piman.fleet.state.journal import JournalWriter
 from piman.testing.fakes import CapturedEvents
 from tests.fleet_support import MAC
 

@@ -16,9 +16,9 @@ from zope.interface.verify import verifyObject
 
 from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore, StoreFailed
 from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, Phase, Stage, SwitchPort
-from piman.fleet.orders import Action, Operation, Step, TargetReport
-from piman.fleet.store import StateStore
-from piman.fleet.targets import Target
+from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.targets import Target
+from piman.fleet.state.store import StateStore
 from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryOperationStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock

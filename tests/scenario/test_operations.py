@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from piman.fleet.events import Installed, OperationEnded, PowerCycled
 from piman.fleet.model import Phase
-from piman.fleet.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.simulator.booting.journal import Step as BoardStep
 from piman.simulator.pi import MODELS, Pi
 from piman.simulator.wiring.faults import Faults

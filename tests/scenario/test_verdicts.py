@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 
 from piman.fleet.diagnosis import Fault, Verdict
 from piman.fleet.events import PowerGiven, StrangerSeen
-from piman.fleet.following import PATIENCE
 from piman.fleet.model import MACAddress, Phase, SwitchPort
+from piman.fleet.operations.following import PATIENCE
 from piman.hosts import parse
 from piman.simulator.booting.card import Card
 from piman.simulator.pi import MODELS, Pi

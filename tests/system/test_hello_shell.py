@@ -35,8 +35,8 @@ from piman.fleet.events import (
     InstallerFailed,
     WordUnexpected,
 )
-from piman.fleet.intents import IntentBook
 from piman.fleet.model import IntentOrigin, Node
+from piman.fleet.state.intents import IntentBook
 from piman.hello import HelloSettings, hello_service
 from piman.testing.fakes import (
     CapturedEvents,

@@ -20,9 +20,9 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, TestCase
 
-from piman.fleet.intents import IntentBook
 from piman.fleet.model import IntentOrigin, MACAddress
-from piman.fleet.store import StateStore
+from piman.fleet.state.intents import IntentBook
+from piman.fleet.state.store import StateStore
 from piman.testing.fakes import CapturedEvents
 from tests.system.qemu_lab import (
     MANAGER_ADDRESS,

@@ -9,8 +9,8 @@ from typing import TypeVar
 import attrs
 
 from piman.fleet.events import Event, Recorded
-from piman.fleet.following import PATIENCE
 from piman.fleet.model import Node, NodeStatus, Phase, PortPower, PowerBudget
+from piman.fleet.operations.following import PATIENCE
 from piman.fleet.verdicts.boots import RESTART_SECONDS, Boot, boots_of, vain
 from piman.fleet.verdicts.remedies import ADVICE, Fault
 from piman.fleet.wording import shown

@@ -16,9 +16,9 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from piman.fleet.database import FILE_MODE, Database, Reactor
 from piman.fleet.events import RecordsRejected
 from piman.fleet.interfaces import IEventSink
+from piman.fleet.state.database import FILE_MODE, Database, Reactor
 from piman.fleet.wording import counted
 
 SUFFIX = ".rejected"

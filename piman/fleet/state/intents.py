@@ -6,8 +6,8 @@ Every step is durable before anybody acts on it: the book's methods return a Def
 disk.  In memory a step counts at once, so a later word of the node cannot overtake an earlier one; a step that could
 not be saved is saved with the next.
 
-docs/decisions/intents.md says why.  The steps as such: :mod:`piman.fleet.intent_life`.  Which orders cost an attempt,
-and pauses: :mod:`piman.fleet.patience`.
+docs/decisions/intents.md says why.  The steps as such: :mod:`piman.fleet.state.intent_life`.  Which orders cost an
+attempt, and pauses: :mod:`piman.fleet.patience`.
 """
 
 import secrets
@@ -20,7 +20,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from piman.fleet.events import Installed, IntentClosed, IntentOpened
-from piman.fleet.intent_life import (
+from piman.fleet.interfaces import IEventSink, IIntentStore, StoreFailed
+from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
+from piman.fleet.patience import Blame, Patience
+from piman.fleet.state.intent_life import (
     IntentRefused,
     Verdict,
     delivered,
@@ -31,9 +34,6 @@ from piman.fleet.intent_life import (
     judge,
     ordered,
 )
-from piman.fleet.interfaces import IEventSink, IIntentStore, StoreFailed
-from piman.fleet.model import Intent, IntentOrigin, IntentState, MACAddress
-from piman.fleet.patience import Blame, Patience
 
 _CLOSED_KEPT = 4096
 """Tokens of closed intents that are still answered with "gone" instead of "unknown"."""

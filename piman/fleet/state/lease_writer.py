@@ -11,8 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from piman.fleet.interfaces import ILeaseStore
-from piman.fleet.leases import LeaseTable
 from piman.fleet.model import Lease, MACAddress
+from piman.fleet.state.leases import LeaseTable
 from piman.fleet.throttle import Throttle
 
 QUIET_SECONDS = 60.0

@@ -16,12 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.fleet.aside import Aside, Rejected
-from piman.fleet.database import SIDE_FILES, Database, Reactor, Schema
 from piman.fleet.events import Recorded, StoreReplaced, event_classes
 from piman.fleet.interfaces import IEventObserver, IEventSink, StoreFailed
 from piman.fleet.model import MACAddress, NodeStatus
-from piman.fleet.records import UnreadableRecord, from_json, to_json
+from piman.fleet.state.aside import Aside, Rejected
+from piman.fleet.state.database import SIDE_FILES, Database, Reactor, Schema
+from piman.fleet.state.records import UnreadableRecord, from_json, to_json
 from piman.fleet.walltime import WallTime
 
 Value = TypeVar("Value")

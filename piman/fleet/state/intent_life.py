@@ -2,7 +2,7 @@
 """
 The life of an intent as pure functions, and what it allows: when a card may be formatted.
 
-docs/decisions/intents.md says why; :class:`piman.fleet.intents.IntentBook` makes each step durable.
+docs/decisions/intents.md says why; :class:`piman.fleet.state.intents.IntentBook` makes each step durable.
 """
 
 from enum import Enum

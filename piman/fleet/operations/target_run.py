@@ -13,14 +13,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from piman.fleet.events import PowerCycled, PowerCycleFailed, PowerGiven, PowerRemoved
-from piman.fleet.following import Outcome, Standing, judge, restarted, stages
-from piman.fleet.intent_life import IntentRefused
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import IEventSink, INodeDirectory, PowerFailed, StoreFailed
 from piman.fleet.model import IntentOrigin, MACAddress, NodeStatus, Phase, SwitchPort
-from piman.fleet.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.following import Outcome, Standing, judge, restarted, stages
+from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.power import PowerDesk
 from piman.fleet.patience import Blame
-from piman.fleet.power import PowerDesk
+from piman.fleet.state.intent_life import IntentRefused
+from piman.fleet.state.intents import IntentBook
 
 LOOK_SECONDS = 5.0
 """Between two looks which board appears on a port that leads to nobody."""

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from piman.fleet.interfaces import IAddressBook, INodeDirectory
 from piman.fleet.model import Lease, LeaseState, MACAddress, Stage
-from piman.fleet.pool import Pool
+from piman.fleet.state.pool import Pool
 
 _LIVE = (LeaseState.OFFERED, LeaseState.BOUND)
 LONGEST_SECONDS = 31_536_000.0

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IEventObserver, INodeDirectory
-from piman.fleet.records import as_plain, to_json
+from piman.fleet.state.records import as_plain, to_json
 from piman.fleet.walltime import WallTime
 from piman.fleet.wording import describe
 

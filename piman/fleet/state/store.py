@@ -2,7 +2,7 @@
 """
 ``state.db``: what must never be forgotten, leases, intents and the operator's orders.
 
-What is merely good to know lies in another file (:mod:`piman.fleet.history`), with a writer thread of its own, so
+What is merely good to know lies in another file (:mod:`piman.fleet.state.history`), with a writer thread of its own, so
 that nothing that happens there can delay an answer to a board.
 """
 
@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from piman.fleet.aside import Aside, Rejected
-from piman.fleet.database import Database, Reactor, Schema
 from piman.fleet.events import StoreReplaced
 from piman.fleet.interfaces import IEventSink, IIntentStore, ILeaseStore, IOperationStore
 from piman.fleet.model import Intent, Lease, LeaseState, MACAddress, Stage
-from piman.fleet.orders import Operation, TargetReport
-from piman.fleet.records import UnreadableRecord, from_json, to_json
+from piman.fleet.operations.orders import Operation, TargetReport
+from piman.fleet.state.aside import Aside, Rejected
+from piman.fleet.state.database import Database, Reactor, Schema
+from piman.fleet.state.records import UnreadableRecord, from_json, to_json
 
 Value = TypeVar("Value")
 

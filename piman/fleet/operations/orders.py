@@ -2,7 +2,7 @@
 """
 What the operator ordered, as values: an operation, and how far it has come with each of its targets.
 
-Frozen; :mod:`piman.fleet.operations` makes the next one from the last.  Times are seconds since 1970.
+Frozen; :mod:`piman.fleet.operations.book` makes the next one from the last.  Times are seconds since 1970.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from enum import Enum
 import attrs
 
 from piman.fleet.model import Moment, Phase, SwitchPort
-from piman.fleet.targets import Target
+from piman.fleet.operations.targets import Target
 
 
 class Action(Enum):

@@ -12,7 +12,7 @@ from enum import Enum
 import attrs
 
 from piman.fleet.model import NodeStatus, Phase
-from piman.fleet.orders import Action, TargetReport
+from piman.fleet.operations.orders import Action, TargetReport
 
 PATIENCE: Mapping[Phase, float] = {
     Phase.UNKNOWN: 60.0,

@@ -6,8 +6,8 @@ A plan first, then its execution: each step is on disk before it is taken, power
 really stopped delivering and is given again, and then the node is followed until it is back, or it can be said that it
 is stuck, and why.  What web, API and command line call, all of them; docs/decisions/operations.md
 
-How power is switched: :mod:`piman.fleet.power`; when a node counts as back: :mod:`piman.fleet.following`; how many at a
-time: :mod:`piman.fleet.admission`; what is done for one target: :mod:`piman.fleet.target_run`.
+Beside it: how power is switched (:mod:`.power`), when a node counts as back (:mod:`.following`), how many at a time
+(:mod:`.admission`), what is done for one target (:mod:`.target_run`).
 """
 
 import secrets
@@ -21,9 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from piman.fleet import admission
 from piman.fleet.events import Installed, IntentClosed, OperationCancelled, OperationEnded, OperationStarted, Recorded
-from piman.fleet.intents import IntentBook
 from piman.fleet.interfaces import (
     IEventObserver,
     IEventSink,
@@ -33,10 +31,12 @@ from piman.fleet.interfaces import (
     StoreFailed,
 )
 from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
-from piman.fleet.orders import Action, Operation, Step, TargetReport
-from piman.fleet.power import PowerDesk
-from piman.fleet.target_run import Explain, Plain, TargetRun
-from piman.fleet.targets import Atlas, Learned, Target, resolve, switches_to_ask
+from piman.fleet.operations import admission
+from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.target_run import Explain, Plain, TargetRun
+from piman.fleet.operations.targets import Atlas, Learned, Target, resolve, switches_to_ask
+from piman.fleet.state.intents import IntentBook
 
 
 @attrs.frozen(kw_only=True)
