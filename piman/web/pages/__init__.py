@@ -1,0 +1,3 @@
+"""
+The pages of the site: templates, what they show, and the resource that serves them.
+"""
