@@ -74,6 +74,10 @@ _IN_FORCE_AT_ONCE = (
     "slots",
     "switches",
     "tftp.unknown_clients",
+    "web.allowed_hosts",
+    "web.login",
+    "web.tokens",
+    "web.users",
 )
 """What SIGHUP changes; everything else waits for a restart."""
 

@@ -25,6 +25,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
 
 from piman.boot.files import BootFiles
 from piman.boot.image_http import ImageHTTPSettings, image_http_service
@@ -61,9 +63,14 @@ from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
+from piman.serving import SITE_NAME, access_settings, site_service
 from piman.tftp import TFTPSettings, tftp_service
-from piman.web.api import API
+from piman.web.access import visitors
+from piman.web.access.guard import Guard
+from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
+from piman.web.front import Front
+from piman.web.site import context_for
 from piman.web.stream import Stream
 from piman.words import Words, own_version
 
@@ -188,6 +195,7 @@ class Manager:
             labels=lambda: {switch.address: switch.label for switch in self.config.switches},
             wall=self.wall,
         )
+        self.guard = Guard(reactor, access_settings(config))
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
         for observer in told:
             self.events.add_observer(observer)
@@ -318,6 +326,7 @@ class Manager:
         self.files.protect(new.images.values())
         self.files.treat_unknown_clients(new.tftp.unknown_clients)
         self._replace_power()
+        self.guard.settings = access_settings(new)
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         say = self._log.warn if new.warnings else self._log.info
@@ -357,6 +366,7 @@ def ready_line(config: Config) -> str:
         ("hello", hello.port, hello.enabled),
         ("image", hello.image_port, hello.enabled),
         ("HTTP", hello.http_port, hello.enabled),
+        ("web", config.web.port, config.web.enabled and not config.web.endpoint),
     )
     ports = ", ".join(f"{name} {port}" for name, port, enabled in doors if enabled)
     nodes = counted(len(config.nodes), "node")
@@ -464,6 +474,8 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     if config.monitor.enabled:
         yield "monitor", manager.monitor
     yield "operations", Held(manager.operations.resume, manager.end_operations)
+    if config.web.enabled:
+        yield "web", _web_service(manager)
     if config.control.enabled:
         yield "control", _control_service(manager)
     yield "ready", Held(manager.begin, manager.end)
@@ -495,9 +507,13 @@ def _install_services(manager: Manager) -> Iterator[tuple[str, IService]]:
     yield "image-http", image_http_service(manager.reactor, settings=http, **parts)
 
 
-def _control_service(manager: Manager) -> IService:
-    """The API on the control socket."""
-    api = API(
+def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
+    """
+    The API.
+
+    :param caller: who sent a request.
+    """
+    return API(
         manager.reactor,
         registry=manager.registry,
         operations=manager.operations,
@@ -507,11 +523,30 @@ def _control_service(manager: Manager) -> IService:
         stream=manager.stream,
         why=manager.why,
         wall=manager.wall,
-        caller=caller_of,
+        caller=caller,
         version=own_version(),
+    ).resource()
+
+
+def _web_service(manager: Manager) -> IService:
+    """The site: what answers, by the first segment of the path."""
+    context = context_for(SITE_NAME, own_version())
+    api = _api(manager, visitors.caller_of)
+    service: IService = site_service(
+        manager.reactor,
+        manager.config,
+        guard=manager.guard,
+        parts={"api": api, "healthz": api, "openapi.json": api},
+        rest=Front(manager.registry, context).resource(),
+        end=manager.stream.close,
     )
-    end = manager.stream.close
-    service: IService = ControlSocket(manager.reactor, manager.config.control.socket, api.resource(), end)
+    return service
+
+
+def _control_service(manager: Manager) -> IService:
+    """The API on the control socket."""
+    api, end = _api(manager, caller_of), manager.stream.close
+    service: IService = ControlSocket(manager.reactor, manager.config.control.socket, api, end)
     return service
 
 

@@ -16,7 +16,17 @@ from piman.simulator.booting.boards import KINDS
 from piman.simulator.pi import MODELS
 from piman.simulator.running.plan import BOOT_FILES, TEXT_FILES, Inspector, Ports, content_of, image, places, write
 
-PORTS = Ports(dhcp=30_067, tftp=30_069, ntp=30_123, hello=33_333, image=34_444, http=34_480, agent=33_000, snmp=30_161)
+PORTS = Ports(
+    dhcp=30_067,
+    tftp=30_069,
+    ntp=30_123,
+    hello=33_333,
+    image=34_444,
+    http=34_480,
+    agent=33_000,
+    snmp=30_161,
+    web=35_000,
+)
 LOADED = {
     "3B": ("bootcode.bin", "start.elf", "fixup.dat", "bcm2710-rpi-3-b.dtb", "kernel8.img"),
     "3B+": ("bootcode.bin", "start.elf", "fixup.dat", "bcm2710-rpi-3-b-plus.dtb", "kernel8.img"),

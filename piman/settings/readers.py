@@ -270,9 +270,9 @@ def setting(read: Reader[T], default: T, *, shown: str | None = None, secret: bo
     return made
 
 
-def required(read: Reader[T]) -> T:
+def required(read: Reader[T], *, secret: bool = False) -> T:
     """A key without which the section means nothing."""
-    made: T = attrs.field(metadata={"read": read, "required": True})
+    made: T = attrs.field(metadata={"read": read, "required": True}, repr=not secret)
     return made
 
 

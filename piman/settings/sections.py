@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import yaml
 
+from piman.settings.people import Token, User, token, user
 from piman.settings.readers import (
     finite,
     flag,
@@ -286,6 +287,15 @@ class HelloSection:
     http_port: int = setting(port_number, 4480)
 
 
+def _host_name(value: Value, report: Report) -> str:
+    """A name or an address, without scheme and port: any port is as good."""
+    expected = "a host name like piman.example.org, without http:// and port"
+    found = value.text(expected).lower()
+    if not re.fullmatch(r"\[?[0-9a-f:.]+\]?|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", found) or len(found) > 255:
+        raise Unreadable(expected)
+    return found
+
+
 @attrs.frozen(kw_only=True)
 class WebSection:
     """Pages and API."""
@@ -293,7 +303,13 @@ class WebSection:
     enabled: bool = setting(flag, True)
     address: IPv4Address = setting(ipv4_address, IPv4Address("127.0.0.1"))
     port: int = setting(port_number, 5000)
-    allowed_hosts: tuple[str, ...] = setting(list_of(text, "a list of host names"), (), shown="none")
+    endpoint: str = setting(text, "", shown="unset")
+    certificate: Path | None = setting(path, None, shown="unset")
+    private_key: Path | None = setting(path, None, shown="unset")
+    allowed_hosts: tuple[str, ...] = setting(list_of(_host_name, "a list of host names"), (), shown="none")
+    login: str = setting(one_of("remote", "always"), "remote")
+    users: tuple[User, ...] = subsections(User, list_of(user, "a list of users"))
+    tokens: tuple[Token, ...] = subsections(Token, list_of(token, "a list of tokens"))
 
 
 @attrs.frozen(kw_only=True)

@@ -208,7 +208,8 @@ class Rack:
             hands=[self.room.hand(place, pi) for place, pi in zip(self.places, self.pis, strict=True)],
         )
         self.manager = ManagerProcess(reactor, directory, (str(plan.SERVER), self.ports.http))
-        title = f"{options.count} virtual boards, manager at {plan.SERVER}, files in {directory}"
+        site = f"http://localhost:{self.ports.web}/"
+        title = f"{options.count} virtual boards, manager at {plan.SERVER}, in a browser {site}, files in {directory}"
         kind = PlainView if options.plain or not console.is_terminal else LiveView
         self._view = kind(self.pis, console, title)
         self.harness.watchers.append(self._changed)

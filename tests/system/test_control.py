@@ -34,6 +34,7 @@ dhcp: {{port: {dhcp}, dns_servers: [127.77.0.1]}}
 tftp: {{port: {tftp}}}
 ntp: {{port: {ntp}}}
 hello: {{port: {hello}, image_port: {image}, http_port: {http}}}
+web: {{port: {web}}}
 monitor: {{enabled: false}}
 operations: {{off_seconds: 1, stagger_seconds: 0.1}}
 switches:

@@ -27,6 +27,7 @@ dhcp: {{port: {dhcp}, dns_servers: [127.77.0.1]}}
 tftp: {{port: {tftp}}}
 ntp: {{port: {ntp}}}
 hello: {{port: {hello}, image_port: {image}, http_port: {http}}}
+web: {{port: {web}}}
 """
 
 PIMAN = str(Path(TWISTD).parent / "piman")
@@ -34,7 +35,7 @@ PIMAN = str(Path(TWISTD).parent / "piman")
 ENDED_BY_SIGTERM = (0, -signal.SIGTERM)
 """twistd stops everything and then, as is right, dies of the signal that it got."""
 
-NAMES = ("dhcp", "tftp", "ntp", "hello", "image", "http")
+NAMES = ("dhcp", "tftp", "ntp", "hello", "image", "http", "web")
 
 
 def free_ports(count: int) -> list[int]:
@@ -97,7 +98,8 @@ class StartTests(_InFolder):
         self.manager.start()
         line = self.said(" is ready for ")
         self.assertIn(f"piman {own_version()} is ready for 1 node at 127.77.0.1 on lo: ", line)
-        for name, port in zip(("DHCP", "TFTP", "NTP", "hello", "image", "HTTP"), self.ports.values(), strict=True):
+        names = "DHCP", "TFTP", "NTP", "hello", "image", "HTTP", "web"
+        for name, port in zip(names, self.ports.values(), strict=True):
             self.assertIn(f"{name} {port}", line)
         self.manager.stop()
         self.assertNotRegex(self.manager.output.read_text(), "(Starting|Stopping) (protocol|factory)")

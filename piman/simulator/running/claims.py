@@ -42,5 +42,6 @@ def free_ports(agent: int) -> Ports:
             hello=free(tcp),
             image=free(tcp),
             http=free(tcp),
+            web=free(tcp),
             agent=agent,
         )

@@ -85,6 +85,7 @@ class Ports:
     agent: int
     snmp: int
     """Where the switches answer."""
+    web: int
 
     @property
     def well_known(self) -> Mapping[int, int]:
@@ -200,7 +201,7 @@ dhcp: {{port: {ports.dhcp}, dns_servers: [{SERVER}]{pool}}}
 tftp: {{port: {ports.tftp}}}
 ntp: {{port: {ports.ntp}, local_stratum: 10}}
 hello: {{port: {ports.hello}, image_port: {ports.image}, http_port: {ports.http}}}
-web: {{enabled: false}}
+web: {{port: {ports.web}}}
 monitor: {{agent_port: {ports.agent}, interval_seconds: {poll_seconds:g}, timeout_seconds: 5}}
 {knobs}"""
 
