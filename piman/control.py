@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 from piman.checking.report import UNBROKEN
 from piman.checking.whole import check
 from piman.config import Config
-from piman.ctl import completion, imports, orders, questions
+from piman.ctl import completion, imports, orders, passwords, questions
 from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
 from piman.ctl.options import BadConfiguration
 from piman.fleet.interfaces import IPowerSwitch
@@ -206,6 +206,7 @@ class Options(Words):
         ["find-port", None, questions.FindPortOptions, "On which port a board hangs"],
         ["map", None, questions.MapOptions, "Which board hangs on which port; lines for hosts.csv"],
         ["import-image", None, imports.ImportImageOptions, "Make a downloaded image one that nodes can be given"],
+        ["passwd", None, passwords.PasswdOptions, "Lines for piman.yaml: a user, or a token, of the web site"],
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
         ["check", None, CheckOptions, "Is everything ready for the boards?  What is not, and what to do"],
         ["server", None, ServerOptions, "Run the manager in the foreground, as twistd -n --pidfile= piman does"],
@@ -296,6 +297,7 @@ _COMMANDS: Mapping[str, Any] = {
     "find-port": questions.find_port,
     "map": questions.map_ports,
     "import-image": imports.import_word,
+    "passwd": passwords.passwd,
     "simulate": _simulate,
     "check": _check,
     "completion": _complete,

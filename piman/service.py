@@ -67,6 +67,8 @@ from piman.serving import SITE_NAME, access_settings, site_service
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.access import visitors
 from piman.web.access.guard import Guard
+from piman.web.access.login import Login
+from piman.web.access.passwords import Checker
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
 from piman.web.front import Front
@@ -162,7 +164,7 @@ class Manager:
         )
         self.registry = NodeRegistry(config.nodes, config.slots)
         self.journal = JournalWriter(
-            reactor, config.log_dir, in_thread=self._in_thread, nodes=self.registry, wall=self.wall
+            reactor, config.log_dir, in_thread=self.in_thread, nodes=self.registry, wall=self.wall
         )
         self.arrivals = Arrivals(
             nodes=self.registry, events=self.events, has_agent=lambda mac: self.registry.status(mac).has_agent
@@ -242,7 +244,8 @@ class Manager:
         found = await self.casebook.look(mac)
         return Explanation(found.sentence, found.remedy)
 
-    def _in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
+    def in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
+        """Do it where it holds nobody up."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), work)
 
     # Beginning and end of what is not a protocol
@@ -530,13 +533,16 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
 
 def _web_service(manager: Manager) -> IService:
     """The site: what answers, by the first segment of the path."""
-    context = context_for(SITE_NAME, own_version())
+    reactor, context = manager.reactor, context_for(SITE_NAME, own_version())
     api = _api(manager, visitors.caller_of)
+    login = Login(
+        reactor, guard=manager.guard, checker=Checker(manager.in_thread), events=manager.events, context=context
+    ).resource()
     service: IService = site_service(
-        manager.reactor,
+        reactor,
         manager.config,
         guard=manager.guard,
-        parts={"api": api, "healthz": api, "openapi.json": api},
+        parts={"api": api, "healthz": api, "openapi.json": api, "login": login, "logout": login},
         rest=Front(manager.registry, context).resource(),
         end=manager.stream.close,
     )

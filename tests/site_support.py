@@ -42,6 +42,9 @@ TOKENS = (
 class SecureTransport(StringTransport):
     """A transport that says it is TLS."""
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing waits here."""
+
 
 @attrs.frozen
 class Reply:

@@ -252,7 +252,7 @@ class TotalTests(SynchronousTestCase):
         """What is ignored is about the manager and not about a node."""
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
         manager = {"ManagerStarted", "ClockStepped", "ConfigurationReloaded", "ConfigurationRejected"}
-        manager |= {"StoreReplaced", "RecordsRejected"}
+        manager |= {"StoreReplaced", "RecordsRejected", "LoggedIn", "LoginRefused"}
         operations = {"OperationStarted", "OperationCancelled", "OperationEnded"}
         self.assertEqual(ignored, manager | operations | {"AddressOccupied"})
 

@@ -87,6 +87,28 @@ class RecordsRejected(Event):
     """What is wrong with the first."""
 
 
+# The web site
+
+
+@attrs.frozen(kw_only=True)
+class LoggedIn(Event):
+    """A user logged in on the web site; ``source`` is the address."""
+
+    who: str
+    source: str
+
+
+@attrs.frozen(kw_only=True)
+class LoginRefused(Event):
+    """
+    A login with a wrong password, or (``who`` is empty) with a name that no user has; ``held_back`` more before it.
+    """
+
+    who: str
+    source: str
+    held_back: int = 0
+
+
 # Power and the operator's orders
 
 

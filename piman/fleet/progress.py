@@ -232,6 +232,8 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.ConfigurationRejected: None,
     events.StoreReplaced: None,
     events.RecordsRejected: None,
+    events.LoggedIn: None,
+    events.LoginRefused: None,
     events.OperationStarted: None,
     events.OperationCancelled: None,
     events.OperationEnded: None,

@@ -99,6 +99,12 @@ def _rejected(event: events.RecordsRejected) -> str:
     return f"{records} of {shown(event.table)} in {shown(event.path)} cannot be read ({shown(event.reason)}){where}"
 
 
+def _login_refused(event: events.LoginRefused) -> str:
+    whose = f"{shown(event.who)} with a wrong password" if event.who else "a name that no user has"
+    more = f", and {event.held_back} more before it" if event.held_back else ""
+    return f"login refused on the web site from {shown(event.source)}: {whose}{more}"
+
+
 def _repeats(event: events.RepeatsCounted) -> str:
     what = f"{event.count} more {shown(event.what)}" if event.what else f"{event.count} events of too many boards"
     return f"{what} within a minute, which are not told"
@@ -132,6 +138,8 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.ConfigurationRejected: "configuration not taken, nothing changed: {problems}",
     events.StoreReplaced: "database {path} could not be read ({reason}): moved to {moved_to}, a new one begun",
     events.RecordsRejected: _rejected,
+    events.LoggedIn: "{who} logged in on the web site from {source}",
+    events.LoginRefused: _login_refused,
     events.OperationStarted: "{action} of {targets} ordered by {who} ({source}): operation {operation}",
     events.OperationCancelled: "operation {operation} cancelled by {who} ({source})",
     events.OperationEnded: (

@@ -176,6 +176,41 @@ def _check_images(document: Document, report: Report) -> None:
         report.at("images", "no image named default", "default: PATH; it is installed unless another one is named")
 
 
+def _check_web(document: Document, report: Report) -> None:
+    """How the site listens is said once; nobody is there twice."""
+    web = document.web
+    for given, missing in (("certificate", "private_key"), ("private_key", "certificate")):
+        if getattr(web, given) is not None and f"web.{missing}" not in report.lines:
+            report.at(f"web.{given}", f"no web.{missing}", "both, or none")
+    if web.endpoint:
+        if not web.endpoint.startswith(("tcp:", "ssl:")):
+            report.at("web.endpoint", repr(web.endpoint), "tcp:PORT or ssl:PORT:privateKey=FILE:certKey=FILE")
+        for key in ("address", "port", "certificate", "private_key"):
+            if f"web.{key}" in report.lines:
+                report.at(f"web.{key}", f"web.{key} and web.endpoint", "one of them: the endpoint says it all")
+    _check_unique(r"web\.(users|tokens)\[\d+\]\.name", report)
+
+
+def _is_open(document: Document) -> bool:
+    """Whether others than this machine reach the site."""
+    web = document.web
+    if web.endpoint:
+        return ":interface=127." not in web.endpoint and ":interface=localhost" not in web.endpoint
+    return not web.address.is_loopback
+
+
+def _web_warnings(document: Document) -> Iterator[str]:
+    """A site that lets nobody in."""
+    web = document.web
+    if not web.enabled or web.users or web.tokens:
+        return
+    make = "make a user with piman-ctl passwd"
+    if web.login == "always":
+        yield f"web.login: always, but there are no web.users and no web.tokens: nobody can log in; {make}"
+    elif _is_open(document):
+        yield f"web: others than this machine reach the site, but no web.users and no web.tokens let them in; {make}"
+
+
 def check(document: Document, report: Report) -> IPv4Network | None:
     """Note what does not fit together; the subnet, if it can be told."""
     check_required(document, report)
@@ -187,6 +222,7 @@ def check(document: Document, report: Report) -> IPv4Network | None:
     _check_ports(document, report)
     _check_moved(report)
     _check_images(document, report)
+    _check_web(document, report)
     if subnet is not None:
         _check_server(document, subnet, report)
         _check_switches(document, subnet, report)
@@ -209,4 +245,5 @@ def warnings(document: Document, report: Report) -> list[str]:
         if value == document.server_address:
             text = f"{key}: {value} is the manager itself (server_address), not a Pi; the entry is ignored"
             found.append(f"{report.file}:{report.lines[key]}: {text}")
+    found.extend(f"{report.file}:{report.lines.get('web', 0)}: {text}" for text in _web_warnings(document))
     return found

@@ -8,7 +8,7 @@ Every key of ``piman.yaml``: a class for each section, named after it, with its 
 # ruff: noqa: RUF009 - setting(), required() and subsection() make the fields of an attrs class
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -291,9 +291,12 @@ def _host_name(value: Value, report: Report) -> str:
     """A name or an address, without scheme and port: any port is as good."""
     expected = "a host name like piman.example.org, without http:// and port"
     found = value.text(expected).lower()
-    if not re.fullmatch(r"\[?[0-9a-f:.]+\]?|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", found) or len(found) > 255:
-        raise Unreadable(expected)
-    return found
+    if len(found) <= 255 and re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", found):
+        return found
+    try:
+        return str(ip_address(found.strip("[]")))
+    except ValueError as reason:
+        raise Unreadable(expected) from reason
 
 
 @attrs.frozen(kw_only=True)

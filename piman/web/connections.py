@@ -24,7 +24,7 @@ from twisted.web.server import Request, Site
 
 from piman.host.listening import file_limit, next_descriptor
 from piman.web.access.headers import usual_headers
-from piman.web.answers import refuse
+from piman.web.refusals import refuse
 
 _HEAD_BYTES = 16_384
 """A line, and all headers together: browsers send the cookies of every program on localhost."""

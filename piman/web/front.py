@@ -13,7 +13,7 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from piman.fleet.nodes import NodeRegistry
-from piman.web.answers import refuse
+from piman.web.refusals import refuse
 from piman.web.rendering import page
 
 

@@ -20,8 +20,8 @@ from piman.web.access.guard import FORM, Asked, Denial, Denied, Guard
 from piman.web.access.headers import usual_headers
 from piman.web.access.hosts import Whence, host_of
 from piman.web.access.visitors import IVisitor, Visitor, Way, visitor_of
-from piman.web.answers import Moved, Refused, wants_page
 from piman.web.connections import BoundedSite
+from piman.web.refusals import Moved, Refused, wants_page
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
 _NAVIGATION = {"": "rack", "nodes": "rack"}

@@ -20,7 +20,7 @@ from twisted.web.http import CACHED
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from piman.web.answers import refuse
+from piman.web.refusals import refuse
 
 TYPES = {
     "css": "text/css; charset=utf-8",

@@ -178,9 +178,9 @@ class Guard:
 
         :raises Denied: when it shows a token that is none.
         """
-        if asked.authorizations:
-            return self._with_token(asked)
-        return self._with_session(asked, host) or self._without(asked)
+        found = self._with_token(asked) if asked.authorizations else None
+        found = found or self._with_session(asked, host) or self._without(asked)
+        return attrs.evolve(found, speaks_https=asked.speaks_https)
 
     def _with_token(self, asked: Asked) -> Visitor:
         scheme, _, secret = asked.authorizations[0].partition(" ")

@@ -51,7 +51,7 @@ class Sessions:
         now = self._clock.seconds()
         self._forget_old(now)
         own = [key for key, session in self._found.items() if session.user == user]
-        for key in own[: len(own) - MOST_OF_ONE + 1]:
+        for key in own[: max(0, len(own) - MOST_OF_ONE + 1)]:
             del self._found[key]
         while len(self._found) >= MOST_SESSIONS:
             self._found.popitem(last=False)

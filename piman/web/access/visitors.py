@@ -42,6 +42,8 @@ class Visitor:
     role: Role = Role.VIEWER
     csrf_token: str = attrs.field(default="", repr=False)
     """What a request that changes something must show, unless it shows a token."""
+    speaks_https: bool = False
+    """Whether the browser does, be it with a proxy."""
     session: str = attrs.field(default="", repr=False)
     """The id of the session, for its end."""
 
