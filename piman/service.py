@@ -63,7 +63,7 @@ from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
-from piman.serving import SITE_NAME, access_settings, site_service
+from piman.serving import SITE_NAME, SecureDoor, access_settings, site_service
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.access import visitors
 from piman.web.access.guard import Guard
@@ -72,6 +72,8 @@ from piman.web.access.passwords import Checker
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
 from piman.web.front import Front
+from piman.web.openapi import document
+from piman.web.reference import Reference
 from piman.web.site import context_for
 from piman.web.stream import Stream
 from piman.words import Words, own_version
@@ -198,6 +200,7 @@ class Manager:
             wall=self.wall,
         )
         self.guard = Guard(reactor, access_settings(config))
+        self.door = SecureDoor()
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
         for observer in told:
             self.events.add_observer(observer)
@@ -330,6 +333,7 @@ class Manager:
         self.files.treat_unknown_clients(new.tftp.unknown_clients)
         self._replace_power()
         self.guard.settings = access_settings(new)
+        self.door.read_again()
         notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         say = self._log.warn if new.warnings else self._log.info
@@ -535,6 +539,7 @@ def _web_service(manager: Manager) -> IService:
     """The site: what answers, by the first segment of the path."""
     reactor, context = manager.reactor, context_for(SITE_NAME, own_version())
     api = _api(manager, visitors.caller_of)
+    reference = Reference(api, document(own_version()), context)
     login = Login(
         reactor, guard=manager.guard, checker=Checker(manager.in_thread), events=manager.events, context=context
     ).resource()
@@ -542,7 +547,8 @@ def _web_service(manager: Manager) -> IService:
         reactor,
         manager.config,
         guard=manager.guard,
-        parts={"api": api, "healthz": api, "openapi.json": api, "login": login, "logout": login},
+        door=manager.door,
+        parts={"api": reference, "healthz": api, "openapi.json": api, "login": login, "logout": login},
         rest=Front(manager.registry, context).resource(),
         end=manager.stream.close,
     )

@@ -6,9 +6,11 @@ The web site, put together: what the configuration means to its guard and its po
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from OpenSSL.SSL import Error
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
@@ -20,6 +22,7 @@ from piman.web.access.hosts import HostRule
 from piman.web.connections import BoundedSite
 from piman.web.site import Root, SiteService, knows
 from piman.web.static_files import StaticFiles, packaged
+from piman.web.tls import BadCertificate, Certified
 
 SITE_NAME = "piman"
 
@@ -31,11 +34,46 @@ def access_settings(config: Config) -> AccessSettings:
     return AccessSettings.of(hosts, web.users, web.tokens, always=web.login == "always")
 
 
+class SecureDoor:
+    """The certificate of the site, where ``web.certificate`` names one."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._certified: Certified | None = None
+
+    def wrapped(self, reactor: Any, config: Config, site: BoundedSite) -> IProtocolFactory:
+        """
+        The site behind TLS, or as it is.
+
+        :raises StartupError: when the files cannot be used.
+        """
+        web = config.web
+        if web.certificate is None or web.private_key is None:
+            return site
+        try:
+            self._certified = Certified(web.certificate, web.private_key)
+        except BadCertificate as reason:
+            raise StartupError(f"web.certificate: {reason}") from reason
+        wrapped: IProtocolFactory = TLSMemoryBIOFactory(self._certified, False, site, reactor)
+        return wrapped
+
+    def read_again(self) -> None:
+        """The files may be new ones; those that cannot be used change nothing."""
+        if self._certified is None:
+            return
+        try:
+            self._certified.read_again()
+        except BadCertificate as reason:
+            self._log.warn("the site goes on with the certificate that it has: {reason}", reason=reason)
+
+
 def site_service(
     reactor: Any,
     config: Config,
     *,
     guard: Guard,
+    door: SecureDoor,
     parts: Mapping[str, IResource],
     rest: IResource,
     end: Callable[[], object],
@@ -47,22 +85,29 @@ def site_service(
     :param rest: what answers everywhere else: the pages.
     :param end: ends the streams.
     """
+    web = config.web
     root = Root(guard, {"static": StaticFiles(packaged()), **parts}, rest)
     site = BoundedSite(root, reactor=reactor, knows=knows(guard))
-    return SiteService(site, _listener(reactor, config), end)
+
+    def bind() -> IListeningPort:
+        if web.endpoint:
+            return _bind_endpoint(reactor, web.endpoint, site)
+        return listen(reactor, web.port, door.wrapped(reactor, config, site), str(web.address))
+
+    return SiteService(site, bind, end)
 
 
-def _listener(reactor: Any, config: Config) -> Callable[[BoundedSite], IListeningPort]:
-    web = config.web
-    if web.endpoint:
-        return lambda site: _at_once(serverFromString(reactor, web.endpoint).listen(site), web.endpoint)
-    return lambda site: listen(reactor, web.port, site, str(web.address))
+def _bind_endpoint(reactor: Any, endpoint: str, site: BoundedSite) -> IListeningPort:
+    """
+    Endpoints answer later in principle; those of TCP and TLS do so at once.
 
-
-def _at_once(listening: "Deferred[IListeningPort]", endpoint: str) -> IListeningPort:
-    """Endpoints answer later in principle; those of TCP and TLS do so at once."""
+    :raises StartupError: when the text means nothing, or its files cannot be used.
+    """
     found: list[Any] = []
-    listening.addBoth(found.append)
+    try:
+        serverFromString(reactor, endpoint).listen(site).addBoth(found.append)
+    except (ValueError, TypeError, OSError, Error) as reason:
+        raise StartupError(f"web.endpoint: {endpoint!r} cannot be used: {reason}") from reason
     if not found:
         raise StartupError(f"web.endpoint: {endpoint!r} does not listen at once; use tcp: or ssl:")
     if isinstance(found[0], Failure):

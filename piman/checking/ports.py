@@ -71,7 +71,7 @@ def _ports(config: Config) -> Iterator[Port]:
     if config.hello.enabled:
         for key in ("port", "image_port", "http_port"):
             yield Port(f"hello.{key}", "tcp", getattr(config.hello, key))
-    if config.web.enabled:
+    if config.web.enabled and not config.web.endpoint:
         yield Port("web.port", "tcp", config.web.port, str(config.web.address))
     if config.grafana.enabled and config.grafana.port is not None:
         yield Port("grafana.port", "tcp", config.grafana.port, str(config.web.address))

@@ -149,6 +149,8 @@ _TCP_PORTS = ("hello.port", "hello.image_port", "hello.http_port", "web.port", "
 def _ports(document: Document, keys: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     for key in keys:
         section, name = key.split(".")
+        if key == "web.port" and document.web.endpoint:
+            continue
         if getattr(document, section).enabled and getattr(getattr(document, section), name) is not None:
             yield key, getattr(getattr(document, section), name)
 

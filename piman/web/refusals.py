@@ -37,7 +37,7 @@ def first_segment(request: Any) -> str:
 
 def wants_page(request: Any) -> bool:
     """Whether whoever asks would rather read a page than JSON."""
-    if first_segment(request) in PROGRAMS:
+    if first_segment(request) in PROGRAMS and request.path.rstrip(b"/") != b"/api":
         return False
     return b"text/html" in b",".join(request.requestHeaders.getRawHeaders(b"accept", []))
 

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
@@ -143,17 +142,13 @@ class SiteService(Service):
     """
     The site's TCP port; it is bound while the process may still do that.
 
-    :param listen: binds a factory.
+    :param bind: binds the site to its port.
     :param end: called before the port is closed: streams go on for ever by themselves.
     """
 
-    _log = Logger()
-
-    def __init__(
-        self, site: BoundedSite, listen: Callable[[BoundedSite], IListeningPort], end: Callable[[], object]
-    ) -> None:
+    def __init__(self, site: BoundedSite, bind: Callable[[], IListeningPort], end: Callable[[], object]) -> None:
         self._site = site
-        self._listen = listen
+        self._bind = bind
         self._end = end
         self._port: IListeningPort | None = None
 
@@ -170,7 +165,7 @@ class SiteService(Service):
         :raises CannotListenError: when the port is taken or forbidden.
         """
         super().privilegedStartService()
-        self._port = self._listen(self._site)
+        self._port = self._bind()
 
     def startService(self) -> None:
         """Serve."""
