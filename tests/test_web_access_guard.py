@@ -207,6 +207,16 @@ class LetInTests(Knocking):
         reply = self.ask("GET", "/api/v1/nodes", peer=ELSEWHERE, accept="text/html")
         self.assertEqual((reply.status, reply.headers["www-authenticate"]), (401, ['Bearer realm="piman"']))
 
+    def test_link_from_elsewhere(self) -> None:
+        """A link of another site brings no strict cookie: a page of ours asks again, once, and its text is escaped."""
+        sent = {"peer": ELSEWHERE, "accept": "text/html", "sec_fetch_site": "cross-site"}
+        reply = self.ask("GET", "/nodes/pi2?a=1&b='%22", **sent)
+        self.assertEqual(reply.status, 200)
+        self.assertIn(b'content="0; url=/nodes/pi2?a=1&amp;b=&#39;%22"', reply.body)
+        self.assertIn(b'content="0; url=/x?&#34;&gt;"', self.ask("GET", '/x?">', **sent).body)
+        self.assertEqual(self.ask("GET", "/nodes/pi2", **{**sent, "sec_fetch_site": "same-origin"}).status, 303)
+        self.assertEqual(self.ask("GET", "/nodes/pi2", **sent, cookie="a=b").status, 303)
+
     def test_open(self) -> None:
         """Everybody gets the plain files and is told that the manager runs; nobody gets more."""
         for path in ("/static/style.css", "/healthz"):

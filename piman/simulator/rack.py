@@ -101,9 +101,7 @@ class RackOptions:
     @property
     def faults(self) -> Faults:
         """What happens on each board's line."""
-        return Faults(
-            loss=self.loss, duplicate=self.duplicate, reorder=self.reorder, stall=self.stall, cut=self.cut
-        )
+        return Faults(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder, stall=self.stall, cut=self.cut)
 
 
 def simulate(reactor: Any, options: RackOptions, console: Console | None = None) -> "Deferred[int]":
@@ -209,16 +207,14 @@ class Rack:
         )
         self.manager = ManagerProcess(reactor, directory, (str(plan.SERVER), self.ports.http))
         site = f"http://localhost:{self.ports.web}/"
-        title = f"{options.count} virtual boards, manager at {plan.SERVER}, in a browser {site}, files in {directory}"
+        title = f"{options.count} virtual boards, web site {site}, manager at {plan.SERVER}, files in {directory}"
         kind = PlainView if options.plain or not console.is_terminal else LiveView
         self._view = kind(self.pis, console, title)
         self.harness.watchers.append(self._changed)
 
     def _board(self, place: Place, inspector: plan.Inspector) -> Pi:
         options = self.options
-        network: Any = LoopbackNetwork(
-            self.reactor, relay=place.relay, server=plan.SERVER, ports=self.ports.well_known
-        )
+        network: Any = LoopbackNetwork(self.reactor, relay=place.relay, server=plan.SERVER, ports=self.ports.well_known)
         network = self.room.watched(place, network)
         seeded = Random(self._random.getrandbits(64))
         if options.faults.are_any or self._uplink is not None:

@@ -98,6 +98,25 @@ class Moved(Resource):
         return see_other(request, self._where)
 
 
+class Again(Resource):
+    """
+    The same address once more, asked for by a page of ours.
+
+    Whoever follows a link in a mail brings no cookie that is ``SameSite=Strict``, though he is logged in.
+    """
+
+    isLeaf = True
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def render(self, request: IRequest) -> bytes:
+        """A page that goes on by itself."""
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        return page("again.html", {}, where=self._where)
+
+
 def see_other(request: IRequest, where: str) -> bytes:
     """The body of a 303, which is none."""
     request.setResponseCode(303)

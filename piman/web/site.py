@@ -20,7 +20,7 @@ from piman.web.access.headers import usual_headers
 from piman.web.access.hosts import Whence, host_of
 from piman.web.access.visitors import IVisitor, Visitor, Way, visitor_of
 from piman.web.connections import BoundedSite
-from piman.web.refusals import Moved, Refused, wants_page
+from piman.web.refusals import Again, Moved, Refused, wants_page
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
 _NAVIGATION = {"": "rack", "nodes": "rack"}
@@ -91,6 +91,8 @@ class Root(Resource):
 
 def _denied(request: Any, asked: Asked, denial: Denial) -> IResource:
     if denial.asks_for_login and asked.method in ("GET", "HEAD") and wants_page(request):
+        if asked.whence.site == "cross-site" and not asked.cookies:
+            return Again(asked.target)
         return Moved(f"/login?next={quote(asked.target, safe='', errors='replace')}")
     for name, value in denial.headers:
         request.setHeader(name.encode("ascii"), value.encode("ascii"))
