@@ -318,6 +318,8 @@ class AttackTests(Knocking):
             "/static%2f..%2fapi",
             "/static/%2e%2e/api/v1/nodes",
             "/%00",
+            "/%0a",
+            "/login/%ff",
             "/\\api",
             "/\x80",
         ):

@@ -318,6 +318,11 @@ class LoginTests(InSite):
             self.assertEqual(reply.status, 403, body)
         self.assertEqual(self.ask("POST", "/login?name=ada&password=pleaseletmein", peer=ELSEWHERE).status, 403)
 
+    def test_nothing_below(self) -> None:
+        """There is nothing below these addresses, and nobody is logged out by a link."""
+        self.assertEqual(self.ask("GET", "/login/x", peer=ELSEWHERE).code, "no-such-path")
+        self.assertEqual(self.ask("GET", "/logout").code, "method-not-allowed")
+
     def test_big_form(self) -> None:
         """Strangers send little; it is refused before it arrives."""
         protocol, transport = self.connect(ELSEWHERE)

@@ -10,10 +10,10 @@ from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException
 
 from piman.fleet.nodes import NodeRegistry
-from piman.web.refusals import refuse
+from piman.web.refusals import refuse_http
 from piman.web.rendering import page
 
 
@@ -46,9 +46,4 @@ class Front:
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """There is nothing."""
         error: Any = failure.value
-        if isinstance(error, MethodNotAllowed):
-            allowed = ", ".join(sorted(error.valid_methods or ()))
-            request.setHeader(b"allow", allowed.encode("ascii"))
-            return refuse(request, 405, "method-not-allowed", "this page cannot do that", f"Use {allowed}.")
-        path = request.path.decode("utf-8", "replace")
-        return refuse(request, error.code, "no-such-path", f"found nothing at {path}", context=self._context(request))
+        return refuse_http(request, error, self._context(request))

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
-from piman.web.refusals import refuse
+from piman.web.refusals import headed, refuse
 from piman.web.rendering import page
 
 JSON = dict[str, Any]
@@ -96,4 +96,4 @@ class Reference(Resource):
             request.setHeader(b"allow", b"GET, HEAD")
             return refuse(request, 405, "method-not-allowed", "this page can be read only", "Use GET.")
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
-        return page("api.html", self._context(request), **self._values)
+        return headed(request, page("api.html", self._context(request), **self._values))

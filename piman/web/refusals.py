@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from piman.web.rendering import page
 
@@ -66,6 +67,25 @@ def refuse(
     return json.dumps({"error": error}, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+def headed(request: IRequest, body: bytes) -> bytes:
+    """The body, or for HEAD only what the head says of it."""
+    if request.method != b"HEAD":
+        return body
+    request.setHeader(b"content-length", str(len(body)).encode("ascii"))
+    return b""
+
+
+def refuse_http(request: IRequest, error: HTTPException, context: Mapping[str, Any]) -> bytes:
+    """What Klein could not route: there is nothing, or not for this method."""
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        request.setHeader(b"allow", allowed.encode("ascii"))
+        hint = f"Use {allowed}."
+        return refuse(request, 405, "method-not-allowed", "this page cannot do that", hint, context=context)
+    path = request.path.decode("utf-8", "replace")
+    return refuse(request, error.code or 400, "no-such-path", f"found nothing at {path}", context=context)
+
+
 def _sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}."
 
@@ -81,7 +101,7 @@ class Refused(Resource):
 
     def render(self, request: IRequest) -> bytes:
         """The refusal, whatever the method."""
-        return refuse(request, *self._refusal)
+        return headed(request, refuse(request, *self._refusal))
 
 
 class Moved(Resource):
@@ -114,7 +134,7 @@ class Again(Resource):
     def render(self, request: IRequest) -> bytes:
         """A page that goes on by itself."""
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
-        return page("again.html", {}, where=self._where)
+        return headed(request, page("again.html", {}, where=self._where))
 
 
 def see_other(request: IRequest, where: str) -> bytes:

@@ -20,7 +20,7 @@ from twisted.web.http import CACHED
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 
-from piman.web.refusals import refuse
+from piman.web.refusals import headed, refuse
 
 TYPES = {
     "css": "text/css; charset=utf-8",
@@ -108,8 +108,7 @@ def _send(request: Any, file: StaticFile) -> bytes:
     body = file.packed if is_packed and file.packed is not None else file.content
     if is_packed:
         request.setHeader(b"content-encoding", b"gzip")
-    request.setHeader(b"content-length", str(len(body)).encode("ascii"))
-    return body
+    return headed(request, body)
 
 
 def _accepts_gzip(request: Any) -> bool:

@@ -10,6 +10,7 @@ may they, and did their browser mean it (CSRF token).  It answers with a :class:
 3. OWASP Cross-Site Request Forgery Prevention Cheat Sheet
 """
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -28,6 +29,7 @@ from piman.web.access.visitors import Visitor, Way
 LOCAL = "local"
 _SIMPLE = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 """What a page elsewhere can POST without asking first (Fetch, CORS-safelisted request-header)."""
+_SEPARATING = re.compile(r"[/\\\x00-\x1f\x7f]")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -266,11 +268,19 @@ def check_target(asked: Asked) -> None:
 
     :raises Denied: for anything else: a whole URL (for proxies), encoded slashes, steps back.
     """
-    parts = [unquote_to_bytes(part) for part in asked.path.encode("utf-8", "surrogateescape").split(b"/")]
-    strange = any(part in (b".", b"..") or b"/" in part or b"\\" in part or b"\0" in part for part in parts)
     is_plain = asked.target.isascii() and asked.target.isprintable()
-    if not is_plain or not asked.path.startswith("/") or asked.path.startswith("//") or strange:
+    is_path = asked.path.startswith("/") and not asked.path.startswith("//")
+    if not is_plain or not is_path or any(map(_is_strange, asked.path.split("/"))):
         raise Denied(400, "bad-target", "found a strange path, expected one like /api/v1/nodes")
+
+
+def _is_strange(segment: str) -> bool:
+    """Whether a segment is none when it is decoded."""
+    try:
+        found = unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return found in (".", "..") or bool(_SEPARATING.search(found))
 
 
 def check_origin(asked: Asked, host: Authority) -> None:

@@ -13,8 +13,10 @@ from urllib.parse import parse_qs
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException
 
 from piman.fleet.events import LoggedIn, LoginRefused
 from piman.fleet.interfaces import IEventSink
@@ -25,7 +27,7 @@ from piman.web.access.hosts import host_of
 from piman.web.access.passwords import LONGEST_PASSWORD, Checker, TooBusy
 from piman.web.access.tries import Tries
 from piman.web.access.visitors import Way, visitor_of
-from piman.web.refusals import see_other
+from piman.web.refusals import refuse_http, see_other
 from piman.web.rendering import page
 
 TOLD_SECONDS = 60.0
@@ -114,6 +116,12 @@ class Login:
             self._log.info("{who} logged out ({source})", who=visitor.who, source=visitor.source)
             _set_cookie(request, "", "; Max-Age=0")
         return see_other(request, "/login")
+
+    @app.handle_errors(HTTPException)
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """There is nothing below these addresses."""
+        error: Any = failure.value
+        return refuse_http(request, error, self._context(request))
 
     def _begin(self, request: Any, user: User) -> None:
         """A session of its own for each login: an id that was known before is worth nothing."""
