@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_settings_people -*-
+# -*- test-case-name: tests.test_serving -*-
 """
 Who may use the web site: users with the hash of a password, programs with the hash of a token.  Pure.
 

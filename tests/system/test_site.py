@@ -3,6 +3,7 @@ The web site of the real manager, asked with curl.
 """
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +33,8 @@ class SiteTests(SynchronousTestCase):
         web = f"web:\n  port: {self.port}\n  certificate: site.crt\n  private_key: site.key\n  login: always\n{lines}"
         web += made.stdout.removeprefix("web:\n")
         text = PIMAN_YAML.format(**self.ports).replace(f"web: {{port: {self.port}}}\n", web)
+        switch = "switches: [{switch_address: 127.77.0.254, snmp: {community: hidden-word, port: 9}}]"
+        text = text.replace("switches: []", switch)
         self.configuration = self.folder / "piman.yaml"
         self.configuration.write_text(text)
         (self.folder / "hosts.csv").write_text("B8:27:EB:00:00:01;127.77.0.11;pi11;0\n")
@@ -79,6 +82,19 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(json.loads(self.curl("/api/v1/nodes"))["error"]["code"], "login-needed")
         answer = self.curl("/api/v1/nodes", "-H", f"Authorization: Bearer {self.token}")
         self.assertEqual(json.loads(answer)["nodes"][0]["name"], "pi11")
+
+    def test_secrets(self) -> None:
+        """No answer holds a community, a hash or a token."""
+        self.manager.start()
+        paths = json.loads(self.curl("/openapi.json", "-H", f"Authorization: Bearer {self.token}"))["paths"]
+        reading = [path for path, methods in paths.items() if "get" in methods and "stream" not in path]
+        self.assertGreater(len(reading), 8)
+        hidden = re.findall(r"(?:password_hash|token_hash|community): \"?([^\s\",]+)", self.configuration.read_text())
+        self.assertEqual(len(hidden), 3)
+        for path in ["/", *reading]:
+            named = path.replace("{name}", "pi11").replace("{identity}", "00000000")
+            answer = self.curl(named, "-H", f"Authorization: Bearer {self.token}")
+            self.assertEqual([secret for secret in (*hidden, self.token) if secret in answer], [], path)
 
     def test_reload(self) -> None:
         """SIGHUP takes a renewed certificate, and users that are gone may do nothing any more."""

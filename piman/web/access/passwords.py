@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_web_access_passwords -*-
+# -*- test-case-name: tests.test_web_access_login -*-
 """
 Passwords: hashed slowly, one at a time, and in a thread, so that neither boards nor memory have to wait for a login.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_web_access_rules -*-
+# -*- test-case-name: tests.test_web_access_guard -*-
 """
 What each request needs, by its method and the first segment of its path.  Pure.
 

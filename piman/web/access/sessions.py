@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_web_access_sessions -*-
+# -*- test-case-name: tests.test_web_access_login -*-
 """
 Who is logged in.  In memory: a manager that starts anew asks everybody again.
 

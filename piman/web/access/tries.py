@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_web_access_tries -*-
+# -*- test-case-name: tests.test_web_access_login -*-
 """
 How often somebody may guess.
 
