@@ -124,7 +124,8 @@ class ConnectionTests(InSite):
         for _ in range(3):
             protocol, _ = self.connect()
             protocol.dataReceived(GET.replace(b"healthz", b"slow"))
-        self.assertIsNone(self.site.buildProtocol(None))
+        _, transport = self.connect()
+        self.assertTrue(transport.disconnected)
 
     def test_our_mistake(self) -> None:
         """What goes wrong is told to the log, and to nobody else."""

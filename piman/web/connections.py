@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.iweb import IRequest
@@ -184,6 +184,15 @@ class SiteChannel(HTTPChannel):
         return self.transport
 
 
+class TurnedAway(Protocol):
+    """A connection for which there is no room."""
+
+    def connectionMade(self) -> None:
+        """End it."""
+        wire: Any = self.transport
+        wire.abortConnection()
+
+
 class BoundedSite(Site):
     """
     A site with few connections and no access log: what matters is an event.
@@ -208,11 +217,15 @@ class BoundedSite(Site):
         return [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A protocol for the caller; None: it is hung up on.  A quarter of all descriptors is left to the boards."""
+        """
+        A protocol for the caller; one too many is hung up on.  A quarter of all descriptors is left to the boards.
+
+        None would say the same, but Twisted's TLS takes it for a protocol.
+        """
         limit, descriptor = file_limit(), next_descriptor()
         is_short = descriptor is None or (limit is not None and descriptor >= limit - limit // 4)
         if is_short or (len(self._channels) >= self.bounds.connections and not self._end_idle()):
-            return None
+            return TurnedAway()
         return super().buildProtocol(addr)
 
     def _end_idle(self) -> bool:
