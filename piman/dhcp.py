@@ -73,7 +73,10 @@ class DHCPProtocol(DatagramProtocol):
     """
     Parse, look up, decide, commit, send, tell.
 
+    :ivar received: messages by type; None: plain BOOTP, or a type that no standard knows.
+    :ivar answered: answers sent, by type.
     :ivar silences: how often nothing was said, by reason.
+    :ivar malformed: datagrams that were no message.
     :ivar interface_index: datagrams of other interfaces count only when they come from a relay; 0: all count.
     """
 
@@ -92,6 +95,8 @@ class DHCPProtocol(DatagramProtocol):
         sender: DHCPSender,
     ) -> None:
         self.interface_index = 0
+        self.received: Counter[MessageType | None] = Counter()
+        self.answered: Counter[MessageType | None] = Counter()
         self.silences: Counter[Reason] = Counter()
         self.malformed = 0
         self._clock = clock
@@ -133,6 +138,7 @@ class DHCPProtocol(DatagramProtocol):
             self.malformed += 1
             self._debug("malformed", "ignored {address}: {reason}", address=address, reason=reason)
             return
+        self.received[message.message_type] += 1
         silent = self._handle(message, address, interface_index)
         if silent is not None:
             self.silences[silent] += 1
@@ -257,6 +263,7 @@ class DHCPProtocol(DatagramProtocol):
             send(0)
 
     def _send(self, request: _Request, reply: Message) -> None:
+        self.answered[reply.message_type] += 1
         self._sender.send(request.message, request.source[1], reply)
 
     def startProtocol(self) -> None:

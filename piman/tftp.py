@@ -91,6 +91,7 @@ class TFTPServer:
     Answers requests, and hands the transfers that begin to :class:`~piman.loading.deliveries.Deliveries`.
 
     :ivar doors: the data sockets that are open.
+    :ivar missing: requests for files that the node has not; most are normal probes.
     """
 
     _log = Logger()
@@ -115,6 +116,7 @@ class TFTPServer:
         self._said = Throttle(clock, 1.0)
         self.deliveries = Deliveries(clock, events, table=self._table, blocks=self._blocks, reports=self._reports)
         self.doors: list[DataProtocol] = []
+        self.missing = 0
 
     def request_arrived(self, data: bytes, client: Address) -> None:
         """A datagram came to the well-known port."""
@@ -200,6 +202,7 @@ class TFTPServer:
 
     def _missed(self, mac: MACAddress | None, name: str, reason: Exception) -> None:
         """Say it once a boot: early Pi 4 boot loaders repeat such requests as fast as they can."""
+        self.missing += 1
         self._reports.asked(mac, name, self._clock.seconds())
         if self._reports.missed(mac, name):
             self._log.info("{mac} did not get {name!r}: {reason}", mac=mac, name=name, reason=reason)
@@ -311,13 +314,17 @@ class DataProtocol(DatagramProtocol):
 
 
 class TFTPService(MultiService):
-    """The well-known port, the data sockets and the timer."""
+    """
+    The well-known port, the data sockets and the timer.
+
+    :ivar server: what answers there.
+    """
 
     def __init__(
         self, clock: IReactorTime, server: TFTPServer, requests: UDPService, data_sockets: DataSockets
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
-        self._server = server
+        self.server = server
         self._requests = requests
         self._data_sockets = data_sockets
         self._timer = LoopingCall(server.deliveries.sweep)
@@ -344,7 +351,7 @@ class TFTPService(MultiService):
         """Let go of transfers and ports."""
         if self._timer.running:
             self._timer.stop()
-        self._server.deliveries.close()
+        self.server.deliveries.close()
         stopped: Deferred[object] = super().stopService()  # type: ignore[no-untyped-call,unused-ignore]
         return stopped
 

@@ -394,6 +394,7 @@ class RawDoorTests(DoorTestCase):
         self.assertEqual(self.events.of(ImageStarted), [ImageStarted(mac=MAC, intent=self.intent.id, door="tcp")])
         sent = self.events.of(ImageSent)
         self.assertEqual([(event.intent, event.bytes, event.door) for event in sent], [(self.intent.id, SIZE, "tcp")])
+        self.assertEqual(self.door.sent_bytes, SIZE)
 
     async def test_no_end_before_the_disk(self) -> None:
         """The end of the stream waits until `delivered` is durable."""

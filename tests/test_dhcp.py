@@ -615,6 +615,16 @@ class ServerCase(SynchronousTestCase):
 class BootTests(ServerCase):
     """Exchanges as each generation has them."""
 
+    def test_counts(self) -> None:
+        """Messages and answers are counted by type, and what is no message."""
+        self.ask(message(MessageType.DISCOVER))
+        self.ask(selecting(ip(13)))
+        self.send(b"no message")
+        counted = self.protocol
+        self.assertEqual(counted.received, {MessageType.DISCOVER: 1, MessageType.REQUEST: 1})
+        self.assertEqual(counted.answered, {MessageType.OFFER: 1, MessageType.ACK: 1})
+        self.assertEqual(counted.malformed, 1)
+
     def test_pi_4(self) -> None:
         """A Pi 4: DISCOVER, OFFER, REQUEST, ACK, with serial and model in the events."""
         offered = self.ask(captures.DISCOVER_PI400)

@@ -607,6 +607,20 @@ class ProbeTests(TableCase):
         self.assertEqual([self.lease(B), self.lease(C), self.offered(D)], [ip(101), ip(102), None])
 
 
+class CountedPoolTests(SynchronousTestCase):
+    """How many addresses of a pool nobody has."""
+
+    def test_free(self) -> None:
+        """Given addresses count until their lease is over; excluded ones never."""
+        pool = Pool(ip(100), ip(104), excluded=frozenset({ip(102), ip(1)}))
+        self.assertEqual((len(pool), pool.free(0.0)), (4, 4))
+        given = pool.take(0.0, lambda address: True)
+        assert given is not None
+        self.assertEqual(pool.free(0.0), 3)
+        pool.put_back(given, 600.0)
+        self.assertEqual((pool.free(599.0), pool.free(600.0)), (3, 4))
+
+
 class ReplacePoolTests(TableCase):
     """The operator's pool becomes another one."""
 

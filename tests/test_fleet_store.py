@@ -379,7 +379,7 @@ class OpenTests(_InFolder):
             self.opened(store)
             asked = ("PRAGMA journal_mode", "PRAGMA synchronous")
             answers = [
-                self.settle(store._database.submit(lambda file, a=a: file.execute(a).fetchone()[0])) for a in asked
+                self.settle(store.database.submit(lambda file, a=a: file.execute(a).fetchone()[0])) for a in asked
             ]
             self.assertEqual(answers, ["wal", synchronous])
 
@@ -440,7 +440,7 @@ class StateTests(_InFolder):
         """While nothing can be written that is one line a minute, however many wait; when it can again, one more."""
         store = self.opened(self.store())
         limit = "PRAGMA max_page_count"
-        (size,) = self.settle(store._database.submit(lambda file: file.execute(f"{limit} = 1").fetchone()))
+        (size,) = self.settle(store.database.submit(lambda file: file.execute(f"{limit} = 1").fetchone()))
         warned, told = self.logged(LogLevel.warn), self.logged(LogLevel.info)
         for _ in range(3):
             self.assertRaises(StoreFull, self.settle, store.save_meta("much", "x" * 100_000))
@@ -450,7 +450,7 @@ class StateTests(_InFolder):
         self.clock.advance(QUIET_SECONDS)
         self.assertRaises(StoreFull, self.settle, store.save_meta("much", "x" * 100_000))
         self.assertEqual((len(warned), told), (2, []))
-        self.settle(store._database.submit(lambda file: file.execute(f"{limit} = {size + 1000}").fetchone()))
+        self.settle(store.database.submit(lambda file: file.execute(f"{limit} = {size + 1000}").fetchone()))
         for _ in range(2):
             self.settle(store.save_meta("much", "x" * 100_000))
         self.assertEqual([formatEvent(event) for event in told], ["state.db can be written again, after 60 s"])
@@ -731,7 +731,7 @@ class HistoryTests(_InFolder):
     def quiet(self, store: HistoryStore) -> None:
         """Wait until what was handed to the writer is written, or has failed."""
         try:
-            self.settle(store._database.submit(lambda file: None))
+            self.settle(store.database.submit(lambda file: None))
         except StoreFailed:
             pass
 
@@ -742,10 +742,10 @@ class HistoryTests(_InFolder):
     def fail_writing(self, store: HistoryStore) -> Callable[[], None]:
         """Let no event in; returns what ends that."""
         refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no entry'); END"
-        self.settle(store._database.submit(lambda file: file.execute(refuse) and None))
+        self.settle(store.database.submit(lambda file: file.execute(refuse) and None))
 
         def repair() -> None:
-            self.settle(store._database.submit(lambda file: file.execute("DROP TRIGGER refuse") and None))
+            self.settle(store.database.submit(lambda file: file.execute("DROP TRIGGER refuse") and None))
 
         return repair
 
@@ -828,6 +828,26 @@ class HistoryTests(_InFolder):
             found = self.settle(store.events(**question))
             self.assertEqual([item.id for item in found], expected, question)
 
+    def test_between(self) -> None:
+        """Events are found by time, both ends included, and by class; of too many the newest."""
+        self.clock.advance(1000.0)
+        wall = WallTime(self.clock, lambda: self.clock.seconds() + 3600.0)
+        store = HistoryStore(self.folder / "history.db", reactor=self.clock, clock=self.clock, wall=wall)
+        self.opened(store)
+        for number in range(1, 9):
+            event = NodeRecovered(mac=MAC) if number % 2 else BootOrdered(mac=MAC)
+            store.observe(recorded(number, event, time=1000.0 + number))
+        both = ("NodeRecovered", "BootOrdered")
+        for start, end, kinds, limit, expected in (
+            (1002.0, 1005.0, both, 10, [2, 3, 4, 5]),
+            (1002.0, 1005.0, ("NodeRecovered",), 10, [3, 5]),
+            (0.0, 9999.0, both, 3, [6, 7, 8]),
+            (1009.0, 9999.0, both, 10, []),
+            (0.0, 9999.0, ("NodeSilent",), 10, []),
+        ):
+            found = self.settle(store.events_between(start, end, kinds=kinds, limit=limit))
+            self.assertEqual([(item.id, item.time) for item in found], [(each, 1000.0 + each) for each in expected])
+
     def test_foreign_kinds(self) -> None:
         """Events of classes that this piman does not have, or cannot read, are left out."""
         store = self.ready()
@@ -837,7 +857,7 @@ class HistoryTests(_InFolder):
             (3, 0.0, None, "NodeUp", "nonsense"),
         ]
         self.settle(
-            store._database.submit(
+            store.database.submit(
                 lambda file: file.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows) and None
             )
         )
@@ -915,7 +935,7 @@ class NumberTests(_InFolder):
 
     def crashed(self, store: HistoryStore) -> HistoryStore:
         """What a process finds after a crash: the files as they are now."""
-        self.settle(store._database.submit(lambda file: None))
+        self.settle(store.database.submit(lambda file: None))
         copy = Path(self.mktemp())
         shutil.copytree(self.folder, copy)
         return self.opened(self.store(copy))
@@ -936,7 +956,7 @@ class NumberTests(_InFolder):
         store.observe(recorded(2, ClockSet()))
         self.settle(store.close())
         again = self.opened(self.store(self.folder))
-        self.settle(again._database.submit(lambda file: None))
+        self.settle(again.database.submit(lambda file: None))
         self.assertEqual(again.last_event_id(), 2)
 
     def test_crash(self) -> None:
@@ -949,7 +969,7 @@ class NumberTests(_InFolder):
     def test_reserve_is_renewed(self) -> None:
         """Long before the numbers that were set aside run out, more are set aside."""
         store = self.opened(self.store(self.folder))
-        self.settle(store._database.submit(lambda file: None))
+        self.settle(store.database.submit(lambda file: None))
         newest = RESERVED_IDS - 10
         store.observe(recorded(newest, ClockSet()))
         self.clock.advance(1)
@@ -965,10 +985,10 @@ class NumberTests(_InFolder):
         self.opened(store)
         store.observe(recorded(1, ClockSet()))
         try:
-            self.settle(store._database.submit(lambda file: None))
+            self.settle(store.database.submit(lambda file: None))
         except StoreFailed:
             pass  # it shares the transaction of the first write, or comes after it
-        self.settle(store._database.submit(lambda file: file.execute("DROP TRIGGER refuse") and None))
+        self.settle(store.database.submit(lambda file: file.execute("DROP TRIGGER refuse") and None))
         self.clock.advance(RETRY_SECONDS)
         self.assertGreaterEqual(self.crashed(store).last_event_id(), RESERVED_IDS)
 
@@ -1009,7 +1029,7 @@ class SnapshotTests(_InFolder):
         store = self.opened(self.store())
         self.settle(store.save_snapshots([NodeStatus(mac=MAC), NodeStatus(mac=OTHER_MAC)]))
         spoil = "UPDATE snapshots SET payload = '{}' WHERE mac = ?"
-        self.settle(store._database.submit(lambda file: file.execute(spoil, (MAC.octets,)) and None))
+        self.settle(store.database.submit(lambda file: file.execute(spoil, (MAC.octets,)) and None))
         self.assertEqual(store.load_snapshots(), [NodeStatus(mac=OTHER_MAC)])
 
     def test_read_beside_a_manager(self) -> None:
@@ -1075,7 +1095,7 @@ class SnapshotTests(_InFolder):
         self.settle(store.save_snapshots([NodeStatus(mac=mac, last_event_id=mac.octets[5]) for mac in macs]))
         self.settle(store.close())
         again = self.opened(self.store(keep_snapshots=2))
-        self.settle(again._database.submit(lambda file: None))
+        self.settle(again.database.submit(lambda file: None))
         self.assertEqual([status.mac for status in again.load_snapshots()], macs[3:])
 
 
@@ -1094,7 +1114,7 @@ class RetentionTests(_InFolder):
         self.settle(store.events(limit=1))
         self.clock.advance(TIDY_SECONDS)
         for _ in range(5):
-            self.settle(store._database.submit(lambda file: None))
+            self.settle(store.database.submit(lambda file: None))
             self.clock.advance(0)
         return [number for (number,) in self.query("history.db", "SELECT id FROM events ORDER BY id")]
 

@@ -151,6 +151,15 @@ class PhaseTests(_Case):
             self.sweep(self.poller(NodeStatus(mac=_mac(2), phase=phase)))
             self.assertEqual(self.events.events, [NodeUp(mac=_mac(2), evidence="agent")], phase)
 
+    def test_counts(self) -> None:
+        """Answers, misses and the time of whole sweeps are counted; a node that is not asked is none of them."""
+        self.fleet.answers["172.30.4.3"] = mute
+        up = NodeStatus(mac=_mac(2), phase=Phase.UP), NodeStatus(mac=_mac(3), phase=Phase.UP)
+        poller = self.poller(*up, NodeStatus(mac=_mac(4), phase=Phase.OFF))
+        self.sweep(poller)
+        self.assertEqual((poller.answered, poller.missed), (1, 1))
+        self.assertEqual((poller.sweeps.total, poller.sweeps.sum), (1, SETTINGS.timeout_seconds))
+
     def test_early_phases(self) -> None:
         """A node whose firmware is at work, or that is off, is not asked."""
         self.assertGreater(len(EARLY), 3)

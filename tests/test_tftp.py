@@ -168,6 +168,20 @@ class TransferTests(Serving):
         self.files.contents[b"file"] = content
         self.assertTrue(self.fetch(b"file", blksize="8") == content)
 
+    def test_counts(self) -> None:
+        """Transfers are counted by how they ended, bytes as the client confirmed them, and names that are not there."""
+        self.files.contents[b"file"] = b"x" * 1500
+        self.fetch(b"file")
+        self.ask(b"file", ("172.30.4.11", 50001), tsize="0")
+        self.say(tftp.Error(0, "Early terminate"), ("172.30.4.11", 50001))
+        self.ask(b"file")
+        self.acknowledge(1)
+        self.pass_time(60)
+        self.ask(b"nothing")
+        counts = self.server.deliveries.counts
+        self.assertEqual((counts.whole, counts.ended, counts.aborted, self.server.missing), (1, 1, 1, 1))
+        self.assertEqual((counts.bytes, counts.retransmits > 0), (2012, True))
+
     def test_netascii(self) -> None:
         """netascii is translated, and its size is not promised."""
         self.files.contents[b"file"] = b"a\nb\n"

@@ -109,6 +109,11 @@ class Door(Service):
         """The number of the bound port."""
         return self.settings.port if self._listening is None else cast(int, cast(Any, self._listening.getHost()).port)
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of images that the kernel took so far."""
+        return int(getattr(self._listening, "sent_bytes", 0))
+
     def privilegedStartService(self) -> None:
         """Bind; a taken port raises CannotListenError."""
         self._listening = listen_for_files(self._reactor, self.settings.port, self.factory(), self.settings.address)

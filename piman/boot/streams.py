@@ -78,6 +78,7 @@ class FileTransport(tcp.Server):
 
     copies = False
     """Copy through Python from the beginning, without trying sendfile."""
+    server: "FilePort"
     _sending: _Sending | None = None
     _sent = 0
     _waiting: "Deferred[None] | None" = None
@@ -146,6 +147,7 @@ class FileTransport(tcp.Server):
             return self._finish_sending(problem)
         sending.position += count
         self._sent += count
+        self.server.sent_bytes += count
         if not count and sending.position < sending.end:
             return self._finish_sending(FileTooShort(f"{sending.end - sending.position} bytes are missing"))
         return self._finish_sending(None) if sending.position == sending.end else None
@@ -195,9 +197,14 @@ class FileTransport(tcp.Server):
 
 
 class FilePort(PatientPort):
-    """A listening port whose connections can send files."""
+    """
+    A listening port whose connections can send files.
+
+    :ivar sent_bytes: what the kernel took of all files of all connections.
+    """
 
     transport = FileTransport
+    sent_bytes = 0
 
 
 def listen_for_files(reactor: IReactorTCP, port: int, factory: Any, interface: str) -> IListeningPort:

@@ -6,6 +6,7 @@ One timer looks after all of them.  A transfer ends whole, by an ERROR of its cl
 seen the size), because it was replaced, or it is aborted, and only that is worth an event of its own.
 """
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -38,11 +39,28 @@ LONGEST_MESSAGE = 256
 """Characters of a client's ERROR that are kept; a datagram has room for 65,000."""
 
 
+@attrs.define
+class Counts:
+    """What came of transfers so far."""
+
+    whole: int = 0
+    """The client has all of the file."""
+    ended: int = 0
+    """Ended early as is normal: the size was asked for, the file was asked for anew, the client gave way."""
+    aborted: int = 0
+    """Ended early by silence or error."""
+    bytes: int = 0
+    """Confirmed by clients, counted when their transfer ends."""
+    retransmits: int = 0
+    """Blocks sent again."""
+
+
 class Deliveries:
     """
     Carries transfers to their end.
 
     :ivar table: the transfers.
+    :ivar counts: what came of those that are over.
     """
 
     _log = Logger()
@@ -51,6 +69,7 @@ class Deliveries:
         self, clock: IReactorTime, events: IEventSink, *, table: TransferTable, blocks: Blocks, reports: LoadingReports
     ) -> None:
         self.table = table
+        self.counts = Counts()
         self._clock = clock
         self._events = events
         self._blocks = blocks
@@ -84,6 +103,7 @@ class Deliveries:
         """End a transfer in a way that nobody needs to hear of."""
         if self._said.passes(("forgotten", transfer.client[0])):
             self._log.debug(ENDED, name=transfer.file.name, client=transfer.client, reason=reason)
+        self.counts.ended += 1
         self._end(transfer)
 
     def sweep(self) -> None:
@@ -146,6 +166,7 @@ class Deliveries:
         if not transfer.is_answered:
             self.table.answered(transfer)
         if number == transfer.last:
+            self.counts.whole += 1
             self._end(transfer, whole=True)
         else:
             self._send_from(transfer, number + 1)
@@ -183,6 +204,8 @@ class Deliveries:
     def _end(self, transfer: Transfer, whole: bool = False) -> None:
         self.table.remove(transfer)
         transfer.file.close()
+        self.counts.bytes += transfer.bytes_confirmed
+        self.counts.retransmits += transfer.retransmits
         self._reports.ended(
             transfer.mac,
             name=transfer.file.name if whole else None,
@@ -193,6 +216,7 @@ class Deliveries:
 
     def _abort(self, transfer: Transfer, reason: str) -> None:
         """The end of a transfer that should have gone on."""
+        self.counts.aborted += 1
         self._end(transfer)
         name, block = transfer.file.name, max(0, transfer.confirmed)
         if transfer.mac is not None:

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 
+from piman.distribution import PATIENT, Distribution
 from piman.fleet.events import NodeRecovered, NodeSilent, NodeUp
 from piman.fleet.interfaces import IEventSink, INodeDirectory
 from piman.fleet.model import MACAddress, Node, NodeStatus, Phase
@@ -149,6 +150,9 @@ class Poller:
 
     :ivar readings: the latest reading of each node with the manager's time of its arrival.
     :ivar listeners: called with each reading; a failing one is logged and costs the others nothing.
+    :ivar answered: agents that answered, in all sweeps.
+    :ivar missed: agents that did not, though they were asked.
+    :ivar sweeps: how long whole sweeps took.
     """
 
     _log = Logger()
@@ -165,6 +169,9 @@ class Poller:
         self.settings = settings
         self.readings: dict[MACAddress, tuple[float, Reading]] = {}
         self.listeners: list[Listener] = []
+        self.answered = 0
+        self.missed = 0
+        self.sweeps = Distribution(PATIENT)
         self._clock = clock
         self._began = clock.seconds()
         self._nodes = nodes
@@ -185,7 +192,11 @@ class Poller:
         self._queue = deque(nodes)
         count = min(self.settings.concurrency, len(nodes))
         self._workers = [Deferred.fromCoroutine(self._work()) for _ in range(count)]
-        return gatherResults(self._workers).addCallback(lambda _: None)
+        return gatherResults(self._workers).addCallback(self._swept, self._clock.seconds())
+
+    def _swept(self, ignored: object, began: float) -> None:
+        if not self._stopping:
+            self.sweeps.take(self._clock.seconds() - began)
 
     def stop(self) -> None:
         """End the sweep: who is being asked is let go, which says nothing about them."""
@@ -244,6 +255,7 @@ class Poller:
         raise NoAnswer(f"the agent answers with status {code}")
 
     def _answered(self, node: Node, reading: Reading) -> None:
+        self.answered += 1
         self._memories.setdefault(node.mac, _Memory()).misses = 0
         self.readings[node.mac] = (self._clock.seconds(), reading)
         status = self._nodes.status(node.mac)
@@ -255,6 +267,7 @@ class Poller:
 
     def _missed(self, node: Node, reason: str) -> None:
         """Only a node whose agent has answered can fall silent; others may have none."""
+        self.missed += 1
         memory = self._memories.setdefault(node.mac, _Memory())
         memory.misses += 1
         status = self._nodes.status(node.mac)

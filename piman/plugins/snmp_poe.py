@@ -22,6 +22,7 @@ from piman.fleet.interfaces import (
 from piman.settings.sections import SHORTEST_KEY, SNMPKey, SNMPSection
 from piman.snmp import Engines
 from piman.switching.agent import RemoteAgent, Target
+from piman.switching.counting import CountedExchange
 from piman.switching.power_switch import Agents, SNMPPowerSwitch
 from piman.switching.session import Community, Credentials, Secret, User
 
@@ -103,6 +104,7 @@ class SNMPPoEKind:
     def make(self, settings: None, context: PowerContext) -> IPowerSwitch:
         """A switch; its key files are read when it is first needed."""
         engines: Engines = context.shared
+        exchange = CountedExchange(context.reactor, engines.exchange)
         target = Target(context.address, context.access.port)
 
         def agents() -> Agents:
@@ -113,7 +115,7 @@ class SNMPPoEKind:
                     f"switch {context.label}: {reason}", "Put the key there, or name another place in piman.yaml."
                 ) from reason
             made = {
-                each: RemoteAgent(engines.exchange, target, each)
+                each: RemoteAgent(exchange, target, each)
                 for each in attrs.astuple(shown, recurse=False)
                 if each
             }
@@ -123,7 +125,7 @@ class SNMPPoEKind:
                 vlan_lookup=made[shown.vlan_lookup] if shown.vlan_lookup else None,
             )
 
-        return SNMPPowerSwitch(context.reactor, context.label, agents, group=context.group)
+        return SNMPPowerSwitch(context.reactor, context.label, agents, group=context.group, traffic=exchange)
 
 
 snmp_poe = SNMPPoEKind()

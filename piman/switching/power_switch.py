@@ -25,6 +25,7 @@ from piman.fleet.interfaces import (
 )
 from piman.fleet.model import MACAddress, PortPower, PowerBudget
 from piman.switching import bridge, mib, poe
+from piman.switching.counting import CountedExchange
 from piman.switching.once import Once
 from piman.switching.profiles import CISCO, Profile
 from piman.switching.session import Agent, SwitchBusy, SwitchFailed, SwitchRefused, SwitchTimeout
@@ -78,6 +79,8 @@ class SNMPPowerSwitch:
     :param agents: makes its agents; raises :class:`PowerFailed` when it cannot.
     :param group: of its ports, where the MIB has groups.
     :param read_back: see :data:`READ_BACK`.
+    :ivar label: what people call the switch.
+    :ivar traffic: what came of the datagrams to its agents, where somebody counts them.
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class SNMPPowerSwitch:
         *,
         group: int = 1,
         read_back: Sequence[float] = READ_BACK,
+        traffic: CountedExchange | None = None,
     ) -> None:
+        self.label = label
+        self.traffic = traffic
         self._clock = clock
-        self._label = label
         self._make_agents = agents
         self._group = group
         self._read_back = tuple(read_back)
@@ -100,7 +105,7 @@ class SNMPPowerSwitch:
         self._lookup: Once[Agent] = Once(self._find_lookup)
 
     def __repr__(self) -> str:
-        return f"<SNMPPowerSwitch {self._label}>"
+        return f"<SNMPPowerSwitch {self.label}>"
 
     # What is found out once
 
@@ -170,7 +175,7 @@ class SNMPPowerSwitch:
                 return
         word, other = ("on", "off") if on else ("off", "on")
         raise PowerNotObeyed(
-            f"switch {self._label}, port {port}: it accepted the order to switch power {word}, and still says {other}",
+            f"switch {self.label}, port {port}: it accepted the order to switch power {word}, and still says {other}",
             "Look at the port on the switch itself: another manager, a schedule or a fault may hold it.",
         )
 
@@ -179,7 +184,7 @@ class SNMPPowerSwitch:
         self._profile.forget()
         self._map.forget()
         return NoSuchPort(
-            f"switch {self._label} has no PoE port {port} in group {self._group}",
+            f"switch {self.label} has no PoE port {port} in group {self._group}",
             "Compare ports: and group: of the switch in piman.yaml with the switch; piman-ctl map shows its ports.",
         )
 
@@ -245,7 +250,7 @@ class SNMPPowerSwitch:
             return None
         others = ", ".join(f"port {port} with {len(found[port]) - 1} others" for port in ports)
         raise AmbiguousPort(
-            f"switch {self._label} has learned {mac} at {others}: an uplink, or a switch in between",
+            f"switch {self.label} has learned {mac} at {others}: an uplink, or a switch in between",
             "Name the port: an entry under ports: of the switch that the board is on.",
             ports=ports,
         )
@@ -259,7 +264,7 @@ class SNMPPowerSwitch:
         try:
             return await work
         except SwitchFailed as failed:
-            raise power_failure(self._label, port, failed) from failed
+            raise power_failure(self.label, port, failed) from failed
 
 
 def _linked(found: PortPower, known: _Map, status: Any) -> PortPower:

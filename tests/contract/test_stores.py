@@ -343,7 +343,7 @@ class _OnDisk(_Contract):
 
     def break_down(self) -> Callable[[], object]:
         """Another process holds the write lock, and the store is told not to wait for it."""
-        self.clock.wait(self.store._database.submit(lambda file: file.execute("PRAGMA busy_timeout = 0") and None))
+        self.clock.wait(self.store.database.submit(lambda file: file.execute("PRAGMA busy_timeout = 0") and None))
         other = sqlite3.connect(self.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         return other.close

@@ -20,6 +20,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from piman.distribution import Distribution
 from piman.fleet.events import StoreReplaced
 from piman.fleet.interfaces import StoreFailed, StoreFull
 
@@ -81,6 +82,8 @@ class _Job:
 class Database:
     """
     :ivar is_new: after :meth:`open`: whether the file was begun just now.
+    :ivar seconds: how long transactions took, those that failed included.
+    :ivar failures: transactions that failed.
     """
 
     _log = Logger()
@@ -88,6 +91,8 @@ class Database:
     def __init__(self, path: Path, schema: Schema, *, reactor: Reactor) -> None:
         self.path = path
         self.is_new = False
+        self.seconds = Distribution()
+        self.failures = 0
         self._schema = schema
         self._reactor = reactor
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -190,6 +195,11 @@ class Database:
         except sqlite3.Error as reason:
             raise self._failure(reason) from reason
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that no transaction has taken yet."""
+        return self._jobs.qsize()
+
     def submit(self, work: Work[Result]) -> "Deferred[Result]":
         """
         Run ``work`` in the writer thread, within the next transaction; fires with its result when that is committed.
@@ -218,7 +228,10 @@ class Database:
     def _write(self, connection: sqlite3.Connection) -> None:
         with closing(connection):
             while jobs := self._next_jobs():
+                began = self._reactor.seconds()
                 failure = self._transact(connection, jobs)
+                self.seconds.take(self._reactor.seconds() - began)
+                self.failures += failure is not None
                 self._reactor.callFromThread(_answer, jobs, failure)
         self._reactor.callFromThread(self._ended)
 

@@ -4,7 +4,7 @@
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from piman.fleet.events import Recorded, StoreReplaced, event_classes
 from piman.fleet.interfaces import IEventObserver, IEventSink, StoreFailed
-from piman.fleet.model import MACAddress, NodeStatus
+from piman.fleet.model import MACAddress, Moment, NodeStatus
 from piman.fleet.state.aside import Aside, Rejected
 from piman.fleet.state.database import SIDE_FILES, Database, Reactor, Schema
 from piman.fleet.state.records import UnreadableRecord, from_json, to_json
@@ -44,6 +44,7 @@ HISTORY = Schema(
             "ALTER TABLE last ADD COLUMN covered INTEGER NOT NULL DEFAULT 0",
             "UPDATE last SET covered = id",
         ),
+        ("CREATE INDEX events_by_time ON events (time)",),
     ),
 )
 
@@ -92,6 +93,8 @@ class HistoryStore:
     again; what exceeds the bound is dropped, counted and logged.
 
     :param wall: the times in the file; the clock's unless given.
+    :ivar database: the file.
+    :ivar dropped: events that were not written.
     """
 
     _log = Logger()
@@ -109,8 +112,8 @@ class HistoryStore:
         self._clock = clock
         self._wall = wall or WallTime(clock)
         self._settings = settings or HistorySettings()
-        self._database = Database(path, HISTORY, reactor=reactor)
-        self._aside = Aside(self._database, reactor, sink)
+        self.database = Database(path, HISTORY, reactor=reactor)
+        self._aside = Aside(self.database, reactor, sink)
         self._open = False
         self._waiting: list[Recorded] = []
         self._writing = False
@@ -132,7 +135,7 @@ class HistoryStore:
 
         :raises StoreFailed: when there is no way to use the file.
         """
-        replaced = self._database.open()
+        replaced = self.database.open()
         self._found = self._last_number()
         self._newest = max(self._newest, self._found)
         self._open = True
@@ -142,13 +145,13 @@ class HistoryStore:
 
     def _last_number(self) -> int:
         """What ``last`` says; where it says nothing, a number that no event can have exceeded."""
-        rows = self._database.read("SELECT id FROM last WHERE typeof(id) = 'integer' AND id >= 0")
+        rows = self.database.read("SELECT id FROM last WHERE typeof(id) = 'integer' AND id >= 0")
         if len(rows) == 1:
             return int(rows[0][0])
-        newest = self._database.read("SELECT coalesce(max(id), 0) FROM events")[0][0]
-        path = str(self._database.path)
+        newest = self.database.read("SELECT coalesce(max(id), 0) FROM events")[0][0]
+        path = str(self.database.path)
         self._log.warn("{path} does not say which event was the last: numbers go on with a gap", path=path)
-        self._database.submit(_renew_last).addErrback(lambda failure: self._warn("{reason}", failure.getErrorMessage()))
+        self.database.submit(_renew_last).addErrback(lambda failure: self._warn("{reason}", failure.getErrorMessage()))
         return int(newest) + RESERVED_IDS
 
     def close(self) -> "Deferred[None]":
@@ -163,10 +166,10 @@ class HistoryStore:
         self._flush_call = self._tidy_call = None
         batch, self._waiting, self._reserved = self._waiting, [], self._newest
         try:
-            await self._database.submit(_Batch(batch, self._newest))
+            await self.database.submit(_Batch(batch, self._newest))
         except StoreFailed as reason:
             self._drop(len(batch), str(reason))
-        await self._database.close()
+        await self.database.close()
 
     # Events
 
@@ -210,14 +213,14 @@ class HistoryStore:
         batch, self._waiting = self._waiting, []
         self._reserved = max(self._reserved, self._newest + RESERVED_IDS)
         self._writing = True
-        written = self._database.submit(_Batch(batch, self._reserved))
+        written = self.database.submit(_Batch(batch, self._reserved))
         written.addCallbacks(self._written, self._not_written, errbackArgs=(batch,))
 
     def _written(self, _: None) -> None:
         self._writing = False
         if self._is_failing:
             self._is_failing = False
-            self._log.info("{path} can be written again", path=str(self._database.path))
+            self._log.info("{path} can be written again", path=str(self.database.path))
         if self._open and self._is_due:
             self._schedule(self._settings.batch_seconds)
 
@@ -240,6 +243,11 @@ class HistoryStore:
         """
         return self._found
 
+    @property
+    def waiting(self) -> int:
+        """Events that are not on their way to the disk yet."""
+        return len(self._waiting)
+
     def events(
         self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
     ) -> "Deferred[list[Recorded]]":
@@ -254,8 +262,28 @@ class HistoryStore:
         values = {"after": after, "mac": mac and mac.octets, "limit": limit}
         if self._waiting:
             self._flush()
-        rows = self._database.submit(lambda file: file.execute(statement, values).fetchall())
+        rows = self.database.submit(lambda file: file.execute(statement, values).fetchall())
         return rows.addCallback(lambda found: self._events(found[::-1] if newest else found))
+
+    def events_between(
+        self, start: Moment, end: Moment, *, kinds: Collection[str], limit: int
+    ) -> "Deferred[list[Recorded]]":
+        """
+        Stored events of these classes from ``start`` to ``end``, both included, oldest first: the newest ``limit``.
+
+        :param kinds: names of event classes.
+        """
+        ahead = self._wall.ahead
+        marks = ", ".join("?" * len(kinds))
+        statement = (
+            f"SELECT id, time, kind, payload FROM events WHERE time BETWEEN ? AND ? AND kind IN ({marks}) "
+            "ORDER BY time DESC, id DESC LIMIT ?"
+        )
+        values = (start + ahead, end + ahead, *kinds, limit)
+        if self._waiting:
+            self._flush()
+        rows = self.database.submit(lambda file: file.execute(statement, values).fetchall())
+        return rows.addCallback(lambda found: self._events(found[::-1]))
 
     def _events(self, rows: Iterable[tuple[int, float, str, str]]) -> list[Recorded]:
         return [self._wall.from_wall(recorded) for recorded in _recorded(rows)]
@@ -275,13 +303,13 @@ class HistoryStore:
             file.executemany(SAVE_SNAPSHOT, rows)
             file.execute(COVER, (covered,))
 
-        return self._database.submit(work)
+        return self.database.submit(work)
 
     def load_snapshots(self) -> list[NodeStatus]:
         """The latest statuses, least recently changed first; those that cannot be read are set aside."""
         found: list[NodeStatus] = []
         rejected: list[Rejected] = []
-        for mac, payload in self._database.read("SELECT mac, payload FROM snapshots ORDER BY event"):
+        for mac, payload in self.database.read("SELECT mac, payload FROM snapshots ORDER BY event"):
             try:
                 found.append(self._wall.from_wall(from_json(NodeStatus, payload)))
             except UnreadableRecord as reason:
@@ -296,7 +324,7 @@ class HistoryStore:
 
         They are few: snapshots follow each other within seconds.  Those that cannot be read are set aside.
         """
-        rows = self._database.read(UNCOVERED)
+        rows = self.database.read(UNCOVERED)
         found = self._events(rows)
         readable, known = {recorded.id for recorded in found}, event_classes()
         self._aside.take(
@@ -316,7 +344,7 @@ class HistoryStore:
 
     def _tidy(self) -> None:
         oldest = self._wall.now() - self._settings.keep_days * DAY
-        tidied = self._database.submit(lambda file: _delete_old(file, oldest, self._settings))
+        tidied = self.database.submit(lambda file: _delete_old(file, oldest, self._settings))
         tidied.addCallbacks(self._tidied, lambda failure: self._tidied(False))
 
     def _tidied(self, more: bool) -> None:

@@ -48,6 +48,14 @@ class Pool:
         self._timers: list[tuple[float, int]] = []
         self._aside: dict[IPv4Address, None] = {}
 
+    def __len__(self) -> int:
+        return self._last - self._first + 1 - sum(self._first <= int(each) <= self._last for each in self._excluded)
+
+    def free(self, now: float) -> int:
+        """How many addresses nobody has; those that are to be looked at first are among them."""
+        expired = sum(expires <= now for expires in self._timed.values())
+        return len(self._free) + len(self._probed) + len(self._doubted) + expired
+
     def __contains__(self, address: IPv4Address) -> bool:
         return self._first <= int(address) <= self._last and address not in self._excluded
 

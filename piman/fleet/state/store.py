@@ -73,14 +73,18 @@ SAVE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 @implementer(ILeaseStore, IIntentStore, IOperationStore)
 class StateStore:
-    """Leases, intents and operations: when a Deferred of this class fires, a power cut cannot take it back."""
+    """
+    Leases, intents and operations: when a Deferred of this class fires, a power cut cannot take it back.
+
+    :ivar database: the file.
+    """
 
     _log = Logger()
 
     def __init__(self, path: Path, *, reactor: Reactor, events: IEventSink | None = None) -> None:
         self._reactor = reactor
-        self._database = Database(path, STATE, reactor=reactor)
-        self._aside = Aside(self._database, reactor, events)
+        self.database = Database(path, STATE, reactor=reactor)
+        self._aside = Aside(self.database, reactor, events)
         self._lost_leases = False
         self._failing_since: float | None = None
         self._warned = float("-inf")
@@ -92,7 +96,7 @@ class StateStore:
 
         The file was begun just now, or :meth:`load_leases` found a row that cannot be read.
         """
-        return self._database.is_new or self._lost_leases
+        return self.database.is_new or self._lost_leases
 
     def open(self) -> StoreReplaced | None:
         """
@@ -100,21 +104,21 @@ class StateStore:
 
         :raises StoreFailed: when there is no way to use the file.
         """
-        replaced = self._database.open()
-        tidied = self._database.submit(_Tidying(self._reactor.seconds() - KEEP_SECONDS))
+        replaced = self.database.open()
+        tidied = self.database.submit(_Tidying(self._reactor.seconds() - KEEP_SECONDS))
         tidied.addErrback(lambda failure: self._log.warn("old records stay: {why}", why=failure.getErrorMessage()))
         return replaced
 
     def close(self) -> "Deferred[None]":
         """Write the rest and close."""
-        return self._database.close()
+        return self.database.close()
 
     def load_leases(self) -> list[Lease]:
         """All bindings, in the order of their addresses; rows that cannot be read are set aside."""
         found, rejected = _sorted(
             "leases",
             ("address", "mac", "state", "expires", "stage"),
-            self._database.read("SELECT address, mac, state, expires, stage FROM leases ORDER BY address"),
+            self.database.read("SELECT address, mac, state, expires, stage FROM leases ORDER BY address"),
             _lease,
         )
         self._lost_leases = bool(rejected)
@@ -131,14 +135,14 @@ class StateStore:
 
     def load_intents(self) -> list[Intent]:
         """All intents that are not final, oldest first; rows that cannot be read are set aside."""
-        rows = self._database.read("SELECT id, payload FROM intents WHERE NOT final ORDER BY opened, id")
+        rows = self.database.read("SELECT id, payload FROM intents WHERE NOT final ORDER BY opened, id")
         found, rejected = _sorted("intents", ("id", "payload"), rows, lambda _, payload: from_json(Intent, payload))
         self._aside.take(rejected)
         return found
 
     def load_intent(self, intent: str) -> Intent | None:
         """The intent of this id, final or not; None also when it cannot be read."""
-        rows = self._database.read("SELECT id, payload FROM intents WHERE id = ?", (intent,))
+        rows = self.database.read("SELECT id, payload FROM intents WHERE id = ?", (intent,))
         found, _ = _sorted("intents", ("id", "payload"), rows, lambda _, payload: from_json(Intent, payload))
         return found[0] if found else None
 
@@ -154,7 +158,7 @@ class StateStore:
         One that cannot be read is set aside with all its reports, also when only one of these cannot: nothing is
         switched by half an order.
         """
-        rows = self._database.read(LOAD_OPERATIONS, (limit,))
+        rows = self.database.read(LOAD_OPERATIONS, (limit,))
         reports: dict[Any, list[Any]] = {key: self._reports_of(key) for key, _ in rows}
         found, rejected = _sorted(
             "operations", ("id", "payload"), rows, lambda key, payload: _operation(payload, reports[key])
@@ -176,7 +180,7 @@ class StateStore:
         return found
 
     def _reports_of(self, operation: Any) -> list[Any]:
-        return self._database.read(LOAD_REPORTS, (operation,))
+        return self.database.read(LOAD_REPORTS, (operation,))
 
     def save_operation(self, operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
         """Put it and these of its reports on disk with whatever else waits."""
@@ -192,7 +196,7 @@ class StateStore:
 
     def load_meta(self) -> dict[str, str]:
         """Whatever else is to be remembered, by name."""
-        return dict(self._database.read("SELECT name, value FROM meta"))
+        return dict(self.database.read("SELECT name, value FROM meta"))
 
     def save_meta(self, name: str, value: str) -> "Deferred[None]":
         """Remember this by that name; fires when durable."""
@@ -205,7 +209,7 @@ class StateStore:
         return self._submit(work)
 
     def _submit(self, work: Callable[[sqlite3.Connection], None]) -> "Deferred[None]":
-        return self._database.submit(work).addCallbacks(self._written, self._not_written)
+        return self.database.submit(work).addCallbacks(self._written, self._not_written)
 
     def _written(self, result: None) -> None:
         if self._failing_since is not None:
