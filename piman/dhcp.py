@@ -322,6 +322,10 @@ class DHCPService(Service):
         self._loop = LoopingCall(self._keep_house)
         self._loop.clock = reactor
 
+    def transports(self) -> tuple[Any, ...]:
+        """The transports that are bound."""
+        return (self.port.transport,)
+
     def privilegedStartService(self) -> None:
         """
         Take the sockets.

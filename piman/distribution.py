@@ -2,7 +2,7 @@
 """
 How measured values spread: how many in each class, their sum, the greatest.
 
-For hot paths: to take a value costs a quarter of a microsecond (benchmarks/metrics.py), and there are no locks.  One
+For hot paths: to take a value costs a fifth of a microsecond (benchmarks/metrics.py), and there are no locks.  One
 thread takes values; whoever reads in another one may see a value counted whose sum comes a moment later.
 """
 

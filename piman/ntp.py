@@ -336,6 +336,10 @@ class NTPService(MultiService):
         """The bound port."""
         return self._port.port_number
 
+    def transports(self) -> tuple[Any, ...]:
+        """The transports that are bound."""
+        return (self._port.transport,)
+
     @property
     def source(self) -> ClockSource:
         """What the clients are told of the clock; :func:`piman.host.clock.describe` makes a sentence of it."""

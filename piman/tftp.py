@@ -342,6 +342,10 @@ class TFTPService(MultiService):
         """The ports that transfers use, once bound."""
         return self._data_sockets.port_numbers
 
+    def transports(self) -> tuple[Any, ...]:
+        """The transports that are bound."""
+        return (self._requests.transport, *(door.transport for door in self.server.doors))
+
     def startService(self) -> None:
         """Serve."""
         super().startService()  # type: ignore[no-untyped-call,unused-ignore]

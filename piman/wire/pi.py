@@ -58,6 +58,9 @@ _OLD_MODELS: Mapping[int, str] = {
 }
 _NEW_STYLE = 1 << 23
 
+MODELS = frozenset({*_MODELS.values(), *_OLD_MODELS.values()})
+"""Every model that is known."""
+
 _SERIAL_PREFIX = re.compile(rb"/*([0-9a-fA-F]{8})/")
 _MAC_PREFIX = re.compile(rb"/*([0-9a-fA-F]{2}(?:-[0-9a-fA-F]{2}){5})/")
 

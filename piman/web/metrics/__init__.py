@@ -1,0 +1,3 @@
+"""
+What Prometheus is told: the catalogue of metrics, where their values come from, and ``/metrics``.
+"""
