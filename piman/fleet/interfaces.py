@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from piman.fleet.events import Event, Recorded
-from piman.fleet.model import Image, Intent, Lease, MACAddress, Node, NodeStatus, PortPower, PowerBudget
+from piman.fleet.model import Image, Intent, Lease, MACAddress, Moment, Node, NodeStatus, PortPower, PowerBudget
 from piman.fleet.operations.orders import Operation
 
 
@@ -199,6 +199,25 @@ class IInstallers(Interface):
 
 class ImageMissing(Exception):
     """There is no image of that name, or its file cannot be read; the text says which."""
+
+
+# Readings
+
+Series = Sequence[tuple[Moment, float | None]]
+"""Values with their times, oldest first; None: the board did not tell it then."""
+
+
+class IReadings(Interface):
+    """What the agents told of their nodes, as far back as it is kept."""
+
+    names = Attribute("The values of a reading that can be asked for, a tuple of str, like cpu_percent.")
+
+    def series(mac: MACAddress, name: str, start: Moment, end: Moment, most: int) -> "Deferred[Series]":
+        """
+        One value of a node from ``start`` to ``end``, both included; empty when nothing is known of that time.
+
+        :param most: so many points are enough (1 or more): of more come the means of equal spans of time.
+        """
 
 
 # Power
