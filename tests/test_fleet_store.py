@@ -847,6 +847,9 @@ class HistoryTests(_InFolder):
         ):
             found = self.settle(store.events_between(start, end, kinds=kinds, limit=limit))
             self.assertEqual([(item.id, item.time) for item in found], [(each, 1000.0 + each) for each in expected])
+        for macs, expected in (([OTHER_MAC], []), ([MAC, OTHER_MAC], [7, 8])):
+            found = self.settle(store.events_between(0.0, 9999.0, kinds=both, macs=macs, limit=2))
+            self.assertEqual([item.id for item in found], expected)
 
     def test_foreign_kinds(self) -> None:
         """Events of classes that this piman does not have, or cannot read, are left out."""

@@ -266,20 +266,19 @@ class HistoryStore:
         return rows.addCallback(lambda found: self._events(found[::-1] if newest else found))
 
     def events_between(
-        self, start: Moment, end: Moment, *, kinds: Collection[str], limit: int
+        self, start: Moment, end: Moment, *, kinds: Collection[str], limit: int, macs: Collection[MACAddress] = ()
     ) -> "Deferred[list[Recorded]]":
         """
         Stored events of these classes from ``start`` to ``end``, both included, oldest first: the newest ``limit``.
 
         :param kinds: names of event classes.
+        :param macs: only events of these nodes; none given: of all, and those of no node.
         """
         ahead = self._wall.ahead
-        marks = ", ".join("?" * len(kinds))
-        statement = (
-            f"SELECT id, time, kind, payload FROM events WHERE time BETWEEN ? AND ? AND kind IN ({marks}) "
-            "ORDER BY time DESC, id DESC LIMIT ?"
-        )
-        values = (start + ahead, end + ahead, *kinds, limit)
+        statement = f"SELECT id, time, kind, payload FROM events WHERE time BETWEEN ? AND ? AND kind {_one_of(kinds)}"
+        statement += f" AND mac {_one_of(macs)}" if macs else ""
+        statement += " ORDER BY time DESC, id DESC LIMIT ?"
+        values = (start + ahead, end + ahead, *kinds, *(mac.octets for mac in macs), limit)
         if self._waiting:
             self._flush()
         rows = self.database.submit(lambda file: file.execute(statement, values).fetchall())
@@ -368,6 +367,10 @@ def _renew_last(file: sqlite3.Connection) -> None:
     """One row, as it should be; ``covered`` says that all is, as after an upgrade."""
     file.execute("DELETE FROM last")
     file.execute("INSERT INTO last (id, covered) SELECT 0, coalesce(max(id), 0) FROM events")
+
+
+def _one_of(values: Collection[object]) -> str:
+    return f"IN ({', '.join('?' * len(values))})"
 
 
 def _row(recorded: Recorded) -> tuple[int, float, bytes | None, str, str]:

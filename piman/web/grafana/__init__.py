@@ -1,0 +1,3 @@
+"""
+Grafana's JSON data sources: SimpleJson, as the original spoke it, and simPod's, its successor.
+"""
