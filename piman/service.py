@@ -16,6 +16,7 @@ except WrongReactor as reason:
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,11 +60,12 @@ from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
 from piman.host.limits import raise_file_limit, shortage
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender, mtu_of
+from piman.measuring import Measuring, grafana_resource, measured_parts
 from piman.monitor.poller import PollerSettings, poller_service
 from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
-from piman.serving import SITE_NAME, SecureDoor, access_settings, site_service
+from piman.serving import SITE_NAME, SecureDoor, access_settings, grafana_service, site_service
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.access import visitors
 from piman.web.access.guard import Guard
@@ -72,6 +74,7 @@ from piman.web.access.passwords import Checker
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
 from piman.web.front import Front
+from piman.web.metrics import sources
 from piman.web.openapi import document
 from piman.web.reference import Reference
 from piman.web.site import context_for
@@ -196,13 +199,14 @@ class Manager:
             operations=self.operations,
             history=self.history,
             last_id=lambda: self.events.last_id,
-            labels=lambda: {switch.address: switch.label for switch in self.config.switches},
+            labels=self.labels,
             wall=self.wall,
         )
+        self.measuring = Measuring(reactor, self.registry)
         self.guard = Guard(reactor, access_settings(config))
         self.door = SecureDoor()
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
-        for observer in told:
+        for observer in (*told, self.measuring.tally):
             self.events.add_observer(observer)
         self.clock_steps = ClockSteps(
             reactor,
@@ -234,6 +238,7 @@ class Manager:
         self.monitor = poller_service(
             reactor, settings=_poller_settings(config), nodes=self.registry, events=self.events
         )
+        self.monitor.poller.listeners.append(self.measuring.readings.take)
         self._snapshots = LoopingCall(self._save_snapshots)
         self._snapshots.clock = reactor
         self._hangup: Any = None
@@ -241,6 +246,10 @@ class Manager:
     def atlas(self) -> Atlas:
         """What the operator's words can name, as of now."""
         return atlas_of(self.config, {lease.address: lease.mac for lease in self.leases.leases()})
+
+    def labels(self) -> dict[IPv4Address, str]:
+        """What people call the switches, by address, as of now."""
+        return {switch.address: switch.label for switch in self.config.switches}
 
     async def why(self, mac: MACAddress) -> Explanation:
         """Why a node is where it is; its switch is asked first."""
@@ -456,19 +465,24 @@ def _mtu(interface: str) -> int:
 
 def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     """Every service with its name, in the order in which they start."""
-    reactor, config = manager.reactor, manager.config
+    reactor, config, measuring = manager.reactor, manager.config, manager.measuring
     yield "lock", HeldEarly(manager.lock.take, manager.lock.release)
     yield "history", Held(manager.open_history, manager.close_history)
     yield "state", Held(manager.open_state, manager.state.close)
     yield "journal", Held(manager.journal.open, manager.journal.close)
     yield "clock", Held(manager.clock_steps.begin, manager.clock_steps.end)
+    yield "measuring", measuring
     if config.dhcp.enabled:
+        measuring.add(sources.of_dhcp(manager.dhcp.protocol), sources.of_leases(reactor, manager.leases))
+        measuring.add_transports("dhcp", manager.dhcp.transports)
         yield "dhcp", manager.dhcp
     if config.ntp.enabled:
-        ntp = NTPSettings(port=config.ntp.port, local_stratum=config.ntp.local_stratum)
-        yield "ntp", ntp_service(reactor, settings=ntp, interface=config.interface, wall=manager.wall)
+        settings = NTPSettings(port=config.ntp.port, local_stratum=config.ntp.local_stratum)
+        ntp = ntp_service(reactor, settings=settings, interface=config.interface, wall=manager.wall)
+        measuring.add_transports("ntp", ntp.transports)
+        yield "ntp", ntp
     if config.tftp.enabled:
-        yield "tftp", tftp_service(
+        tftp = tftp_service(
             reactor,
             settings=_tftp_settings(config),
             files=manager.files,
@@ -476,13 +490,16 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
             events=manager.events,
             interface=config.interface,
         )
+        measuring.add(sources.of_tftp(tftp.server))
+        measuring.add_transports("tftp", tftp.transports)
+        yield "tftp", tftp
     if config.hello.enabled:
         yield from _install_services(manager)
     if config.monitor.enabled:
+        measuring.add(sources.of_poller(manager.monitor.poller))
         yield "monitor", manager.monitor
     yield "operations", Held(manager.operations.resume, manager.end_operations)
-    if config.web.enabled:
-        yield "web", _web_service(manager)
+    yield from _web_services(manager)
     if config.control.enabled:
         yield "control", _control_service(manager)
     yield "ready", Held(manager.begin, manager.end)
@@ -509,9 +526,12 @@ def _install_services(manager: Manager) -> Iterator[tuple[str, IService]]:
         "events": manager.events,
     }
     tcp, http = ImageSettings(port=ports.image_port), ImageHTTPSettings(port=ports.http_port)
+    image = image_service(manager.reactor, settings=tcp, installers=hello, **parts)
+    image_http = image_http_service(manager.reactor, settings=http, **parts)
+    manager.measuring.add(sources.of_doors((image, image_http)))
     yield "hello", hello
-    yield "image", image_service(manager.reactor, settings=tcp, installers=hello, **parts)
-    yield "image-http", image_http_service(manager.reactor, settings=http, **parts)
+    yield "image", image
+    yield "image-http", image_http
 
 
 def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
@@ -535,7 +555,28 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
     ).resource()
 
 
-def _web_service(manager: Manager) -> IService:
+def _web_services(manager: Manager) -> Iterator[tuple[str, IService]]:
+    """The site, and Grafana's own port."""
+    config = manager.config
+    grafana = _grafana(manager) if config.grafana.enabled else None
+    if config.web.enabled:
+        yield "web", _web_service(manager, grafana)
+    if grafana is not None and config.grafana.port is not None:
+        yield "grafana", grafana_service(manager.reactor, config, grafana)
+
+
+def _grafana(manager: Manager) -> IResource:
+    return grafana_resource(
+        manager.measuring,
+        nodes=manager.registry,
+        labels=manager.labels,
+        history=manager.history,
+        wall=manager.wall,
+        interval_seconds=lambda: manager.config.monitor.interval_seconds,
+    )
+
+
+def _web_service(manager: Manager, grafana: IResource | None) -> IService:
     """The site: what answers, by the first segment of the path."""
     reactor, context = manager.reactor, context_for(SITE_NAME, own_version())
     api = _api(manager, visitors.caller_of)
@@ -543,12 +584,26 @@ def _web_service(manager: Manager) -> IService:
     login = Login(
         reactor, guard=manager.guard, checker=Checker(manager.in_thread), events=manager.events, context=context
     ).resource()
+    databases = {"state": manager.state.database, "history": manager.history.database}
+    manager.measuring.add(
+        sources.of_power(lambda: manager.power.by_address),
+        sources.of_operations(manager.operations),
+        sources.of_stores(databases, manager.history),
+        sources.of_stream(lambda: len(manager.stream.readers)),
+    )
+    measured = measured_parts(
+        manager.measuring,
+        nodes=manager.registry,
+        labels=manager.labels,
+        agent_port=lambda: manager.config.monitor.agent_port,
+        grafana=grafana,
+    )
     service: IService = site_service(
         reactor,
         manager.config,
         guard=manager.guard,
         door=manager.door,
-        parts={"api": reference, "healthz": api, "openapi.json": api, "login": login, "logout": login},
+        parts={"api": reference, "healthz": api, "openapi.json": api, "login": login, "logout": login, **measured},
         rest=Front(manager.registry, context).resource(),
         end=manager.stream.close,
     )

@@ -97,6 +97,17 @@ def site_service(
     return SiteService(site, bind, end)
 
 
+def grafana_service(reactor: Any, config: Config, resource: IResource) -> SiteService:
+    """
+    Grafana's data sources at the root of a port of their own, which anybody may ask and nobody can change anything by.
+
+    :param config: with a ``grafana.port``.
+    """
+    site = BoundedSite(resource, reactor=reactor, knows=lambda request: True)
+    address, port = str(config.web.address), config.grafana.port or 0
+    return SiteService(site, lambda: listen(reactor, port, site, address), lambda: None)
+
+
 def _bind_endpoint(reactor: Any, endpoint: str, site: BoundedSite) -> IListeningPort:
     """
     Endpoints answer later in principle; those of TCP and TLS do so at once.

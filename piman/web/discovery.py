@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 
 from piman.fleet.model import Node, NodeStatus
 from piman.fleet.nodes import NodeRegistry
+from piman.web.branch import Branch
 
 PREFIX = "__meta_piman_"
 
@@ -74,8 +75,8 @@ class NodesResource(Resource):
         return json.dumps(targets(self._nodes, self._agent_port(), self._labels())).encode()
 
 
-def discovery_resource(nodes: NodeRegistry, *, agent_port: Callable[[], int], labels: Callable[[], Labels]) -> Resource:
+def discovery_resource(
+    nodes: NodeRegistry, *, agent_port: Callable[[], int], labels: Callable[[], Labels]
+) -> Resource:
     """What hangs at ``/sd``."""
-    root = Resource()
-    root.putChild(b"nodes", NodesResource(nodes, agent_port, labels))
-    return root
+    return Branch({"nodes": NodesResource(nodes, agent_port, labels)})
