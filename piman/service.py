@@ -383,6 +383,7 @@ def ready_line(config: Config) -> str:
         ("image", hello.image_port, hello.enabled),
         ("HTTP", hello.http_port, hello.enabled),
         ("web", config.web.port, config.web.enabled and not config.web.endpoint),
+        ("Grafana", config.grafana.port, config.grafana.enabled and config.grafana.port is not None),
     )
     ports = ", ".join(f"{name} {port}" for name, port, enabled in doors if enabled)
     nodes = counted(len(config.nodes), "node")

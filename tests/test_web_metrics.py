@@ -279,6 +279,24 @@ class BootTests(SynchronousTestCase):
         self.at(1200.0, events.AddressOffered(mac=PI2, address=address, stage=Stage.EEPROM))
         self.assertEqual((self.sums(), self.boots.begun), ({}, 2))
 
+    def test_power_cut(self) -> None:
+        """A phase that ends because the power went, or came anew, is not counted."""
+        self.at(1000.0, events.LoadingStarted(mac=PI2, name="start4.elf"))
+        self.at(1300.0, events.PowerRemoved(mac=PI2, port="p", operation="o"))
+        self.at(1305.0, events.PowerGiven(mac=PI2, port="p", operation="o"))
+        self.at(1400.0, events.PowerCycled(mac=PI2, port="p", operation="o", dark_seconds=5.0))
+        self.assertEqual(self.sums(), {})
+
+    def test_boot_from_the_card(self) -> None:
+        """A node that boots from its card, without a question of its firmware, began when its power came."""
+        address = IPv4Address("172.30.4.2")
+        self.boot(PI2, 1000.0)
+        self.at(90_000.0, events.PowerRemoved(mac=PI2, port="p", operation="o"))
+        self.at(90_005.0, events.PowerGiven(mac=PI2, port="p", operation="o"))
+        self.at(90_025.0, events.AddressLeased(mac=PI2, address=address, stage=Stage.OS, expires=9e9))
+        self.at(90_030.0, events.NodeUp(mac=PI2, evidence="agent"))
+        self.assertEqual((self.boots.whole["unknown", False].total, self.boots.whole["unknown", False].sum), (2, 65.0))
+
     def test_before(self) -> None:
         """What was seen before the manager started is not counted when something else happens to the node."""
         self.boot(PI2, 1000.0)

@@ -32,6 +32,10 @@ BOOT_PHASES = (
 )
 """Phases on the way from dark to up."""
 
+ONWARD = frozenset({*BOOT_PHASES, Phase.UP}) - {Phase.POWERED}
+"""Phases in which a boot goes on from another one; power begins it anew."""
+INSTALLING = {Phase.FORMATTING, Phase.IMAGING}
+
 DOORS = ("tcp", "http")
 ACTIONS = ("restart", "reinstall", "power-on", "power-off")
 RESULTS = ("done", "failed", "cancelled")
@@ -151,13 +155,29 @@ class Boots:
     def _moved_on(self, status: NodeStatus) -> None:
         """The last phase but one of the timeline is over."""
         left, began = status.timeline[-2]
-        if left not in BOOT_PHASES:
+        if left not in BOOT_PHASES or left is status.phase or status.phase not in ONWARD:
             return
         model = model_label(status.model)
         _of(self.phases, (left, model)).take(max(0.0, status.since - began))
-        if status.phase is Phase.UP and status.boot_started:
-            was_installed = any(phase in (Phase.FORMATTING, Phase.IMAGING) for phase, _ in status.timeline)
-            _of(self.whole, (model, was_installed)).take(max(0.0, status.since - status.boot_started))
+        if status.phase is Phase.UP:
+            began, phases = way_up(status)
+            was_installed = bool(phases & INSTALLING)
+            _of(self.whole, (model, was_installed)).take(max(0.0, status.since - began))
+
+
+def way_up(status: NodeStatus) -> tuple[float, set[Phase]]:
+    """
+    When a node that is up now set out, and by which phases it came.
+
+    The timeline may begin with an earlier boot, of which a later one without a firmware's question is no continuation.
+    """
+    began, phases = status.since, set[Phase]()
+    for phase, time in reversed(status.timeline[:-1]):
+        if phase not in BOOT_PHASES:
+            return began, phases
+        began = time
+        phases.add(phase)
+    return status.boot_started or began, phases
 
 
 def _place(status: NodeStatus) -> tuple[float, Phase, int]:
