@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.web.resource import IResource, Resource
 
-from piman.web.answers import Refused
+from piman.web.refusals import Refused
 
 
 class Branch(Resource):
