@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from piman.fleet.assignment import assigned
 from piman.fleet.interfaces import IPowerSwitchKind
 from piman.fleet.model import Node, Slot
 from piman.hosts import HostRow, HostsFile
@@ -36,6 +37,7 @@ from piman.settings.sections import (
     WebSection,
     read_document,
 )
+from piman.settings.tags import Tag, odd_tags, tag_images, tagged
 from piman.settings.yamlfile import Problem, Report, parse
 
 __all__ = ["AddressRange", "Config", "ConfigError", "Problem", "Switch", "differences", "load"]
@@ -73,6 +75,7 @@ _IN_FORCE_AT_ONCE = (
     "private_number",
     "slots",
     "switches",
+    "tags",
     "tftp.unknown_clients",
     "web.allowed_hosts",
     "web.login",
@@ -111,6 +114,7 @@ class Config:
     state_dir: Path
     boot_dir: Path
     images: Mapping[str, Path]
+    tags: Mapping[str, Tag]
     dhcp: DHCPSection
     tftp: TFTPSection
     ntp: NTPSection
@@ -225,13 +229,16 @@ def _check_monitoring(document: Document, report: Report) -> None:
         )
 
 
-def _further_warnings(document: Document, subnet: IPv4Network, hosts: HostsFile, base: Path) -> Iterator[str]:
+def _further_warnings(
+    document: Document, subnet: IPv4Network, hosts: HostsFile, base: Path, report: Report
+) -> Iterator[str]:
     yield from hosts.warnings
     for switch, address in without_port(document.switches, IPv4Address(str(document.server_address))):
         yield f"{address} on switch {switch.label}: its port is not clear; write it under ports:"
     homeless = sum(row.address is None for row in hosts.rows)
     if homeless and document.dhcp.pool is None and document.dhcp.enabled:
         yield f"{document.hosts_file.name}: {homeless} boards without an address, and dhcp.pool is unset: they get none"
+    yield from odd_tags(nodes_and_slots(hosts.rows, {})[0], document.tags, report)
     if (base / REINSTALL_FILE).exists():
         yield f"{REINSTALL_FILE}: a file of the old piman, ignored; delete it and use: piman-ctl reinstall"
 
@@ -248,6 +255,7 @@ def _complete(
     assert document.server_address is not None
     assert document.interface is not None
     nodes, slots = nodes_and_slots(hosts.rows, places(document.switches, document.server_address))
+    nodes = assigned(tagged(nodes, document.tags), tag_images(document.tags), {})
     control = document.control
     if "control.socket" not in report.lines:
         control = attrs.evolve(control, socket=document.state_dir / "control.sock")
@@ -264,6 +272,7 @@ def _complete(
         state_dir=document.state_dir,
         boot_dir=document.boot_dir,
         images=document.images or {"default": document.boot_dir / "rootfs.tgz"},
+        tags=document.tags,
         dhcp=_dhcp(document, report, resolver_files),
         tftp=document.tftp,
         ntp=document.ntp,
@@ -278,7 +287,7 @@ def _complete(
         warnings=(
             *_losses(hosts, document.hosts_file, previous),
             *warnings(document, report),
-            *_further_warnings(document, subnet, hosts, base),
+            *_further_warnings(document, subnet, hosts, base, report),
         ),
     )
 

@@ -332,6 +332,10 @@ class MistakeTests(_Case):
             ("hosts_file: [a]", "hosts_file"),
             ("images: {default: }", "images.default"),
             ("images: {lab: a.tgz}", "images"),
+            ("tags: {lab: pi2}", "tags.lab"),
+            ("tags: {lab: {nodes: [pi2], image: lbc}}", "tags.lab.image"),
+            ("tags: {lab: {hosts: [pi2]}}", "tags.lab.hosts"),
+            ("tags: {'a b': [pi2]}", "tags.a b"),
             ("images: {default: a, 'a b': c}", "images.a b"),
             ("dhcp: {unknown_hosts: maybe}", "dhcp.unknown_hosts"),
             ("dhcp: {enabled: 1}", "dhcp.enabled"),
@@ -370,6 +374,47 @@ class MistakeTests(_Case):
         ):
             text = f"switches: [{{switch_address: 172.30.4.254, snmp: {snmp}}}]\n"
             self.assertIn(f"switches[0].snmp{'.' if key == 'version' else ''}{key}: found ", self.problem(text), snmp)
+
+
+class TagTests(_Case):
+    """Tags, and the images that they give."""
+
+    def setUp(self) -> None:
+        """Three boards."""
+        super().setUp()
+        lines = [f"b8:27:eb:00:00:{number:02x};172.30.4.{number};pi{number};0" for number in (2, 3, 4)]
+        self.hosts("\n".join(lines))
+
+    def tagged(self, tags: str) -> Config:
+        """A configuration with these tags and two images."""
+        return self.read(f"{BASE}images: {{default: a.tgz, lab: b.tgz}}\ntags:\n{tags}")
+
+    def test_members(self) -> None:
+        """Nodes are named by hostname, address or MAC, in any case; both ways to write a tag mean the same."""
+        config = self.tagged("  x: [PI2, 172.30.4.3]\n  y: {nodes: [B8-27-EB-00-00-02], image: lab}\n")
+        self.assertEqual([node.tags for node in config.nodes], [("x", "y"), ("x",), ()])
+        self.assertEqual([node.image for node in config.nodes], ["lab", "default", "default"])
+        self.assertEqual(config.nodes[0].image_rule, "tag y in the configuration")
+        self.assertEqual([text for text in config.warnings if "tags" in text], [])
+
+    def test_stranger(self) -> None:
+        """A word that names no board is a warning with its line and the nearest name; the others count."""
+        config = self.tagged("  x: [pi2, pi33]\n  y:\n    nodes:\n      - 172.30.4.99\n")
+        first, second = (text for text in config.warnings if "tags" in text)
+        self.assertEqual(first, f"{self.path}:7: tags.x[1]: no board has the name 'pi33'; did you mean pi3?")
+        self.assertTrue(second.startswith(f"{self.path}:10: tags.y.nodes[0]: no board has the name '172.30.4.99'"))
+        self.assertEqual(config.nodes[0].tags, ("x",))
+
+    def test_two_images(self) -> None:
+        """A node of two tags with different images gets the first one's, and a warning says so."""
+        config = self.tagged("  x: {nodes: [pi2], image: lab}\n  y: {nodes: [pi2, pi3], image: default}\n")
+        self.assertEqual([node.image for node in config.nodes], ["lab", "default", "default"])
+        self.assertIn("pi2: tags x, y give it different images; the first counts: lab", config.warnings)
+
+    def test_no_such_image(self) -> None:
+        """An image that there is not is a mistake that names the nearest one."""
+        (problem,) = self.problems(BASE + "images: {default: a, lab: b}\ntags: {x: {nodes: [pi2], image: labs}}\n")
+        self.assertEqual(problem, ":6: tags.x.image: found 'labs', expected lab")
 
 
 class FileTests(_Case):

@@ -193,7 +193,8 @@ class BookTests(SynchronousTestCase):
         self.store.flush()
         self.successResultOf(first)
         self.failureResultOf(self.book.fulfil(intent), IntentRefused)
-        self.assertEqual(self.events.of(Installed), [Installed(mac=MAC, intent=intent.id, digest=DIGEST)])
+        installed = Installed(mac=MAC, intent=intent.id, digest=DIGEST, image="default")
+        self.assertEqual(self.events.of(Installed), [installed])
 
     def test_restart(self) -> None:
         """What was on disk lives after a restart, token included; what was over stays over."""

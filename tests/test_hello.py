@@ -706,6 +706,16 @@ class Version2Tests(HelloTestCase):
         self.assertEqual(call.says(hello(installed=True)), DATE + WELCOME + BOOT_2)
         self.assertEqual(self.world.said(InstallerConnected)[0].version, 2)
 
+    def test_says_what_is_on_its_card(self) -> None:
+        """The digest that an installed node names is in the event; one without a system has none to name."""
+        call = self.world.call()
+        call.says(hello(installed=True, digest=DIGEST))
+        self.assertEqual(self.world.said(BootOrdered), [BootOrdered(mac=MAC, digest=DIGEST)])
+        other = self.world.call()
+        other.protocol.dataReceived(hello(digest="cd" * 32).encode() + b"\n")
+        other.says(f'IS_FORMATTED {{"sha256":"{DIGEST}"}}')
+        self.assertEqual(self.world.said(BootOrdered)[1:], [BootOrdered(mac=MAC)])
+
     def test_installs(self) -> None:
         """A node without a system gets an order it can follow, and is installed when the digest is right."""
         call = self.world.call()

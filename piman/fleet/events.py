@@ -177,6 +177,32 @@ class PowerCycleFailed(Event):
     reason: str
 
 
+# Which image nodes get
+
+
+@attrs.frozen(kw_only=True)
+class ImageChosen(Event):
+    """Somebody chose an image for a ``scope``: ``default``, ``tag`` or ``node``; the next installation brings it."""
+
+    scope: str
+    name: str
+    """The tag or the node; empty: the default."""
+    image: str
+    who: str
+    source: str
+
+
+@attrs.frozen(kw_only=True)
+class ImageChoiceWithdrawn(Event):
+    """Somebody took such a choice back: what the files say counts again."""
+
+    scope: str
+    name: str
+    image: str
+    who: str
+    source: str
+
+
 # DHCP
 
 
@@ -373,7 +399,9 @@ class IntentClosed(Event):
 
 @attrs.frozen(kw_only=True)
 class BootOrdered(Event):
-    """The node was told to boot its card."""
+    """The node was told to boot its card; ``digest`` is that of the image on it, as the node says, or empty."""
+
+    digest: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -447,6 +475,8 @@ class Installed(Event):
 
     intent: str
     digest: str
+    image: str = ""
+    """The name of the image."""
 
 
 # After the boot

@@ -14,7 +14,18 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from piman.fleet.events import Event, Recorded
-from piman.fleet.model import Image, Intent, Lease, MACAddress, Moment, Node, NodeStatus, PortPower, PowerBudget
+from piman.fleet.model import (
+    Image,
+    ImageChoice,
+    Intent,
+    Lease,
+    MACAddress,
+    Moment,
+    Node,
+    NodeStatus,
+    PortPower,
+    PowerBudget,
+)
 from piman.fleet.operations.orders import Operation
 
 
@@ -124,6 +135,20 @@ class IOperationStore(Interface):
         Insert or replace it by id; of its reports only these.
 
         Fires when durable; fails with :class:`StoreFailed` when it is not.
+        """
+
+
+class IImageChoiceStore(Interface):
+    """Where choices of images survive."""
+
+    def load_image_choices() -> list[ImageChoice]:
+        """All of them, in the order of their scopes and names."""
+
+    def save_image_choices(made: Sequence[ImageChoice], withdrawn: Sequence[ImageChoice]) -> "Deferred[None]":
+        """
+        Insert or replace these by key, and forget those.
+
+        Fires when all is durable; fails with :class:`StoreFailed` when nothing is.
         """
 
 

@@ -138,7 +138,12 @@ class Node:
     hostname: str = ""
     port: SwitchPort | None = None
     """Where its power comes from; None: no power control."""
+    tags: tuple[str, ...] = ()
+    """The tags of piman.yaml that name it, in the order of the file."""
     image: str = "default"
+    """What it is given when it is installed next."""
+    image_rule: str = "the default"
+    """Why that one, in plain words (:mod:`piman.fleet.assignment`)."""
 
     @property
     def name(self) -> str:
@@ -180,6 +185,12 @@ class NodeStatus:
     """The latest thing worth telling, in plain words."""
     has_agent: bool = False
     """Whether its agent has answered since it was last installed: only such a node can fall silent."""
+    digest: str | None = None
+    """SHA-256 of the image on its card; None: not known, or its card holds no whole one."""
+    image: str = ""
+    """What that image was called when it was installed; empty: not known."""
+    installed: Moment = 0.0
+    """When it was; 0: not known."""
 
 
 class LeaseState(Enum):
@@ -252,6 +263,35 @@ class Intent:
     """The board's serial when the intent was opened, if it was known."""
     reason: str = ""
     """Why it failed or expired."""
+
+
+class Scope(Enum):
+    """For whom an image is chosen."""
+
+    DEFAULT = "default"
+    """All nodes for which nothing else is said."""
+    TAG = "tag"
+    NODE = "node"
+
+
+@attrs.frozen(kw_only=True)
+class ImageChoice:
+    """Which image somebody chose by command: it stands before what the files say of the same scope."""
+
+    scope: Scope
+    name: str = ""
+    """The tag, or the MAC of the node; empty: the default."""
+    image: str
+    who: str = ""
+    source: str = ""
+    """From where."""
+    chosen: Moment = 0.0
+    """When."""
+
+    @property
+    def key(self) -> tuple[Scope, str]:
+        """For what it is: there is one choice of each key."""
+        return self.scope, self.name
 
 
 @attrs.frozen(kw_only=True)

@@ -203,12 +203,28 @@ def _to(phase: Phase) -> Callable[[NodeStatus, Any, float], NodeStatus]:
     return lambda status, event, time: _enter(_spoke(status, event, time), phase, time)
 
 
+def _boot_ordered(status: NodeStatus, event: events.BootOrdered, time: float) -> NodeStatus:
+    """A node of version 2 says what is on its card, also when another manager put it there."""
+    booting = _enter(_spoke(status, event, time), Phase.BOOTING, time)
+    if event.digest in ("", status.digest):
+        return booting
+    return attrs.evolve(booting, digest=event.digest, image="", installed=0.0)
+
+
+def _format_ordered(status: NodeStatus, event: events.FormatOrdered, time: float) -> NodeStatus:
+    """From now on its card holds no whole image."""
+    formatting = _enter(_spoke(status, event, time), Phase.FORMATTING, time)
+    return attrs.evolve(formatting, digest=None, image="", installed=0.0)
+
+
 # After the boot
 
 
 def _installed(status: NodeStatus, event: events.Installed, time: float) -> NodeStatus:
     """Whether the new system has an agent is not known yet."""
-    return _enter(attrs.evolve(_spoke(status, event, time), has_agent=False), Phase.BOOTING, time)
+    spoke = attrs.evolve(_spoke(status, event, time), has_agent=False)
+    holding = attrs.evolve(spoke, digest=event.digest or None, image=event.image, installed=time)
+    return _enter(holding, Phase.BOOTING, time)
 
 
 def _up(status: NodeStatus, event: events.NodeUp, time: float) -> NodeStatus:
@@ -241,6 +257,8 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.PowerGiven: _powered,
     events.PowerCycled: _powered,
     events.PowerCycleFailed: _told,
+    events.ImageChosen: None,
+    events.ImageChoiceWithdrawn: None,
     events.StrangerSeen: _stranger_seen,
     events.AddressOffered: _offered,
     events.AddressLeased: _leased,
@@ -262,8 +280,8 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.ClockSet: _seen,
     events.IntentOpened: _told,
     events.IntentClosed: _told,
-    events.BootOrdered: _to(Phase.BOOTING),
-    events.FormatOrdered: _to(Phase.FORMATTING),
+    events.BootOrdered: _boot_ordered,
+    events.FormatOrdered: _format_ordered,
     events.InstallerReported: _spoke,
     events.InstallerFailed: _to(Phase.STUCK),
     events.WordUnexpected: _seen,

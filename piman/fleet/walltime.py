@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore
-from piman.fleet.model import Intent, Lease, Moment
+from piman.fleet.interfaces import IImageChoiceStore, IIntentStore, ILeaseStore, IOperationStore
+from piman.fleet.model import ImageChoice, Intent, Lease, Moment
 from piman.fleet.operations.orders import Operation
 
 NOISE_SECONDS = 0.001
@@ -184,3 +184,20 @@ class WallTimedOperations:
     def save_operation(self, operation: Operation, indexes: Sequence[int]) -> "Deferred[None]":
         """Insert or replace it by id; of its reports only these."""
         return self._store.save_operation(self._wall.to_wall(operation), indexes)
+
+
+@implementer(IImageChoiceStore)
+class WallTimedImageChoices:
+    """Choices of images in the host's time on disk, in the process's for whoever asks here."""
+
+    def __init__(self, store: IImageChoiceStore, wall: WallTime) -> None:
+        self._store = store
+        self._wall = wall
+
+    def load_image_choices(self) -> list[ImageChoice]:
+        """All of them."""
+        return [self._wall.from_wall(choice) for choice in self._store.load_image_choices()]
+
+    def save_image_choices(self, made: Sequence[ImageChoice], withdrawn: Sequence[ImageChoice]) -> "Deferred[None]":
+        """Insert or replace these by key, and forget those."""
+        return self._store.save_image_choices([self._wall.to_wall(choice) for choice in made], withdrawn)

@@ -125,6 +125,21 @@ def _reported(event: events.InstallerReported) -> str:
     return f"installer: {shown(event.text)}{done}"
 
 
+def _chosen(event: events.ImageChosen) -> str:
+    return f"image {shown(event.image)} was chosen for {_scope(event)} by {shown(event.who)} ({shown(event.source)})"
+
+
+def _withdrawn(event: events.ImageChoiceWithdrawn) -> str:
+    whose = f"image {shown(event.image)} for {_scope(event)}"
+    return f"{whose} was taken back by {shown(event.who)} ({shown(event.source)}): what the files say counts"
+
+
+def _scope(event: Any) -> str:
+    return {"default": "all nodes without another", "node": "this node"}.get(
+        event.scope, f"{shown(event.scope)} {shown(event.name)}"
+    )
+
+
 EVIDENCE = {
     "agent": "is up: its agent answers",
     "address": "is up: its system asked for its address",
@@ -149,6 +164,8 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.PowerGiven: "was given power ({port})",
     events.PowerCycled: "was power-cycled ({port}, dark for {dark_seconds:.1f} s)",
     events.PowerCycleFailed: lambda event: f"could not be power-cycled{_because(event.reason)}",
+    events.ImageChosen: _chosen,
+    events.ImageChoiceWithdrawn: _withdrawn,
     events.StrangerSeen: lambda event: f"asked for an address; no file names this board ({_board(event)})",
     events.AddressOffered: lambda event: f"was offered {event.address} ({_board(event)})",
     events.AddressLeased: lambda event: f"has the address {event.address} ({_board(event)})",

@@ -51,6 +51,8 @@ class Core:
     """``IS_FORMATTED`` came before the image: an image from before 2019-11."""
     boots: bool = False
     """It was told to boot, or will do so by itself."""
+    digest: str = ""
+    """Of the image that it found on its card; empty: it does not know, or was told to format since."""
     is_lost: bool = False
     is_replaced: bool = False
     clock_was_set: bool = False
@@ -107,6 +109,7 @@ class Core:
 
     async def decide(self, talk: Conversation, card: Card) -> None:
         """The node said what is on its card: judge and act."""
+        self.digest = card.digest if card.installed else ""
         node = self.recognise(card)
         if node is None:
             self.desk.unknown(self.caller)
@@ -240,12 +243,13 @@ class Core:
         self.boots = True
         self.transport.write(wire.BOOT_1 if self.version == 1 else wire.BOOT_2)
         if self.mac is not None:
-            self.desk.events.emit(BootOrdered(mac=self.mac))
+            self.desk.events.emit(BootOrdered(mac=self.mac, digest=self.digest))
         self.within(talk, self.desk.limits.leaving_seconds)
 
     def say_format(self, talk: Conversation, intent: Intent, image: Image) -> None:
         """Tell the node to format its card."""
         self.intent = intent
+        self.digest = ""
         self.disk_is_ready = False
         self.transport.write(wire.FORMAT_1 if self.version == 1 else self.format_line(intent, image))
         ordered = FormatOrdered(

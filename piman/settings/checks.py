@@ -7,6 +7,7 @@ Every check looks only at what could be read, so that one mistake hides no other
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network
 
 from piman.settings.sections import Document
@@ -213,6 +214,16 @@ def _web_warnings(document: Document) -> Iterator[str]:
         yield f"web: others than this machine reach the site, but no web.users and no web.tokens let them in; {make}"
 
 
+def _check_tags(document: Document, report: Report) -> None:
+    """A tag can only give an image that there is."""
+    known = ("default", *document.images)
+    for name, tag in document.tags.items():
+        if tag.image is not None and tag.image not in known:
+            near = get_close_matches(tag.image, known, n=1)
+            expected = near[0] if near else f"one of images: {', '.join(dict.fromkeys(known))}"
+            report.at(f"tags.{name}.image", repr(tag.image), expected)
+
+
 def check(document: Document, report: Report) -> IPv4Network | None:
     """Note what does not fit together; the subnet, if it can be told."""
     check_required(document, report)
@@ -225,6 +236,7 @@ def check(document: Document, report: Report) -> IPv4Network | None:
     _check_moved(report)
     _check_images(document, report)
     _check_web(document, report)
+    _check_tags(document, report)
     if subnet is not None:
         _check_server(document, subnet, report)
         _check_switches(document, subnet, report)

@@ -41,6 +41,7 @@ from piman.settings.readers import (
     word,
     word_key,
 )
+from piman.settings.tags import Tag, read_tag
 from piman.settings.yamlfile import Discarded, Report, Unreadable, Value
 
 MOST_PORTS = 1024
@@ -385,6 +386,9 @@ class Document:
         mapping_of(word_key, path, "name: path pairs, like default: rootfs.tgz"),
         {},
         shown="default: <boot_dir>/rootfs.tgz",
+    )
+    tags: Mapping[str, Tag] = setting(
+        mapping_of(word_key, read_tag, "tag: nodes pairs, like kiosks: [pi2, pi3]"), {}, shown="none"
     )
     dhcp: DHCPSection = subsection(DHCPSection)
     tftp: TFTPSection = subsection(TFTPSection)

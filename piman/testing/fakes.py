@@ -19,6 +19,7 @@ from piman.fleet.interfaces import (
     IAddressBook,
     IBootFiles,
     IEventSink,
+    IImageChoiceStore,
     IIntentStore,
     ILeaseStore,
     INeighbours,
@@ -26,7 +27,7 @@ from piman.fleet.interfaces import (
     IOperationStore,
     StoreFailed,
 )
-from piman.fleet.model import Intent, Lease, MACAddress, Node, NodeStatus
+from piman.fleet.model import ImageChoice, Intent, Lease, MACAddress, Node, NodeStatus
 from piman.fleet.operations.orders import Operation
 
 
@@ -184,6 +185,32 @@ class MemoryIntentStore:
         if self.failure is not None:
             return fail(self.failure)
         self.intents[intent.id] = intent
+        return succeed(None)
+
+
+@implementer(IImageChoiceStore)
+class MemoryImageChoiceStore:
+    """
+    Choices of images that survive only in memory.
+
+    :ivar failure: when set, saves fail with it and keep nothing, as on a full disk.
+    """
+
+    def __init__(self, choices: Iterable[ImageChoice] = ()) -> None:
+        self.choices = {choice.key: choice for choice in choices}
+        self.failure: StoreFailed | None = None
+
+    def load_image_choices(self) -> list[ImageChoice]:
+        """All of them, in the order of their scopes and names."""
+        return sorted(self.choices.values(), key=lambda choice: (choice.scope.value, choice.name))
+
+    def save_image_choices(self, made: Sequence[ImageChoice], withdrawn: Sequence[ImageChoice]) -> "Deferred[None]":
+        """Keep these, forget those."""
+        if self.failure is not None:
+            return fail(self.failure)
+        for choice in withdrawn:
+            self.choices.pop(choice.key, None)
+        self.choices.update({choice.key: choice for choice in made})
         return succeed(None)
 
 

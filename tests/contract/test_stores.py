@@ -14,19 +14,35 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from piman.fleet.interfaces import IIntentStore, ILeaseStore, IOperationStore, StoreFailed
-from piman.fleet.model import Intent, IntentOrigin, IntentState, Lease, LeaseState, Phase, Stage, SwitchPort
+from piman.fleet.interfaces import IImageChoiceStore, IIntentStore, ILeaseStore, IOperationStore, StoreFailed
+from piman.fleet.model import (
+    ImageChoice,
+    Intent,
+    IntentOrigin,
+    IntentState,
+    Lease,
+    LeaseState,
+    Phase,
+    Scope,
+    Stage,
+    SwitchPort,
+)
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.fleet.operations.targets import Target
 from piman.fleet.state.store import StateStore
-from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
-from piman.testing.fakes import MemoryIntentStore, MemoryLeaseStore, MemoryOperationStore
+from piman.fleet.walltime import WallTime, WallTimedImageChoices, WallTimedIntents, WallTimedLeases, WallTimedOperations
+from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryLeaseStore, MemoryOperationStore
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, ThreadedClock
 
 LEASE = Lease(address=ADDRESS, mac=MAC, state=LeaseState.BOUND, expires=600.5, stage=Stage.EEPROM)
 OTHER_LEASE = Lease(address=IPv4Address("172.30.4.7"), mac=OTHER_MAC, state=LeaseState.OFFERED, expires=1e9)
 INTENT = Intent(id="a" * 32, mac=MAC, origin=IntentOrigin.OPERATOR, opened=5.25, serial="89eb9bb9", token="secret")
 LATER_INTENT = Intent(id="0" * 32, mac=OTHER_MAC, origin=IntentOrigin.NODE, opened=6.0, reason="caf\u00e9 \udc80")
+NODE_CHOICE = ImageChoice(
+    scope=Scope.NODE, name=str(MAC), image="lite", who="ada", source="control socket", chosen=1.5e9
+)
+TAG_CHOICE = ImageChoice(scope=Scope.TAG, name="kiosks", image="kiosk", who="caf\u00e9")
+DEFAULT_CHOICE = ImageChoice(scope=Scope.DEFAULT, image="lite")
 OPERATION = Operation(
     id="0a1b2c3d",
     action=Action.REINSTALL,
@@ -168,6 +184,46 @@ class IntentStoreMixin(_Contract):
         self.assertEqual(self.reopened().load_intents(), [LATER_INTENT])
 
 
+class ImageChoiceStoreMixin(_Contract):
+    """The contract of :class:`IImageChoiceStore`."""
+
+    def test_interface(self) -> None:
+        """It provides the interface."""
+        verifyObject(IImageChoiceStore, self.make())
+
+    def test_round_trip(self) -> None:
+        """Choices come back to the last field, in the order of scopes and names."""
+        store = self.make()
+        self.settled(store.save_image_choices([TAG_CHOICE, NODE_CHOICE], []))
+        self.settled(store.save_image_choices([DEFAULT_CHOICE], []))
+        self.assertEqual(self.reopened().load_image_choices(), [DEFAULT_CHOICE, NODE_CHOICE, TAG_CHOICE])
+
+    def test_replaced(self) -> None:
+        """There is one choice for each key: the newest."""
+        store = self.make()
+        newer = attrs.evolve(TAG_CHOICE, image="other", who="bob")
+        self.settled(store.save_image_choices([TAG_CHOICE], []))
+        self.settled(store.save_image_choices([newer], []))
+        self.assertEqual(self.reopened().load_image_choices(), [newer])
+
+    def test_withdrawn(self) -> None:
+        """What is withdrawn is gone; withdrawing what is not there is no mistake."""
+        store = self.make()
+        self.settled(store.save_image_choices([TAG_CHOICE, NODE_CHOICE], []))
+        self.settled(store.save_image_choices([DEFAULT_CHOICE], [TAG_CHOICE]))
+        self.settled(store.save_image_choices([], [TAG_CHOICE]))
+        self.assertEqual(self.reopened().load_image_choices(), [DEFAULT_CHOICE, NODE_CHOICE])
+
+    def test_failure(self) -> None:
+        """What cannot be written fails with StoreFailed, is not there, and the next save works again."""
+        store = self.make()
+        repair = self.break_down()
+        self.assertRaises(StoreFailed, self.settled, store.save_image_choices([TAG_CHOICE], []))
+        repair()
+        self.settled(store.save_image_choices([NODE_CHOICE], []))
+        self.assertEqual(self.reopened().load_image_choices(), [NODE_CHOICE])
+
+
 class OperationStoreMixin(_Contract):
     """The contract of :class:`IOperationStore`."""
 
@@ -280,6 +336,15 @@ class MemoryOperationStoreTests(_Memory, OperationStoreMixin, SynchronousTestCas
         return self.store
 
 
+class MemoryImageChoiceStoreTests(_Memory, ImageChoiceStoreMixin, SynchronousTestCase):
+    """The fake keeps the contract of stores of choices."""
+
+    def make(self) -> Any:
+        """A fake."""
+        self.store = MemoryImageChoiceStore()
+        return self.store
+
+
 class _WallTimed(_Memory):
     """The translation to the host's time, on a host whose clock was set forward by an hour, before a fake."""
 
@@ -315,6 +380,13 @@ class WallTimedOperationStoreTests(_WallTimed, OperationStoreMixin, SynchronousT
 
     translate = WallTimedOperations
     fake = MemoryOperationStore
+
+
+class WallTimedImageChoiceStoreTests(_WallTimed, ImageChoiceStoreMixin, SynchronousTestCase):
+    """It keeps the contract of stores of choices."""
+
+    translate = WallTimedImageChoices
+    fake = MemoryImageChoiceStore
 
 
 class _OnDisk(_Contract):
@@ -359,3 +431,7 @@ class StateStoreIntentTests(_OnDisk, IntentStoreMixin, SynchronousTestCase):
 
 class StateStoreOperationTests(_OnDisk, OperationStoreMixin, SynchronousTestCase):
     """The file keeps the contract of operation stores."""
+
+
+class StateStoreImageChoiceTests(_OnDisk, ImageChoiceStoreMixin, SynchronousTestCase):
+    """The file keeps the contract of stores of choices."""

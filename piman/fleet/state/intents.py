@@ -287,7 +287,7 @@ class IntentBook:
 
     def _installed(self, intent: Intent) -> Intent:
         self._patience.forgive(intent.mac)
-        self._events.emit(Installed(mac=intent.mac, intent=intent.id, digest=intent.digest or ""))
+        self._events.emit(Installed(mac=intent.mac, intent=intent.id, digest=intent.digest or "", image=intent.image))
         return intent
 
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_fleet_store -*-
 """
-``state.db``: what must never be forgotten, leases, intents and the operator's orders.
+``state.db``: what must never be forgotten, leases, intents, the operator's orders and choices of images.
 
 What is merely good to know lies in another file (:mod:`piman.fleet.state.history`), with a writer thread of its own, so
 that nothing that happens there can delay an answer to a board.
@@ -8,9 +8,11 @@ that nothing that happens there can delay an answer to a board.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -19,8 +21,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from piman.fleet.events import StoreReplaced
-from piman.fleet.interfaces import IEventSink, IIntentStore, ILeaseStore, IOperationStore
-from piman.fleet.model import Intent, Lease, LeaseState, MACAddress, Stage
+from piman.fleet.interfaces import (
+    IEventSink,
+    IImageChoiceStore,
+    IIntentStore,
+    ILeaseStore,
+    IOperationStore,
+    StoreFailed,
+)
+from piman.fleet.model import ImageChoice, Intent, Lease, LeaseState, MACAddress, Stage
 from piman.fleet.operations.orders import Operation, TargetReport
 from piman.fleet.state.aside import Aside, Rejected
 from piman.fleet.state.database import Database, Reactor, Schema
@@ -47,6 +56,10 @@ STATE = Schema(
             "CREATE TABLE reports (operation TEXT NOT NULL, number INTEGER NOT NULL, payload TEXT NOT NULL, "
             "PRIMARY KEY (operation, number)) WITHOUT ROWID",
         ),
+        (
+            "CREATE TABLE image_choices (scope TEXT NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, "
+            "PRIMARY KEY (scope, name)) WITHOUT ROWID",
+        ),
     ),
 )
 
@@ -68,13 +81,18 @@ LOAD_REPORTS = "SELECT number, payload FROM reports WHERE operation = ? ORDER BY
 FORGET_OPERATIONS = "DELETE FROM operations WHERE final AND created < ?"
 FORGET_REPORTS = "DELETE FROM reports WHERE operation NOT IN (SELECT id FROM operations)"
 FORGET_INTENTS = "DELETE FROM intents WHERE final AND opened < ?"
+LOAD_IMAGE_CHOICES = "SELECT scope, name, payload FROM image_choices ORDER BY scope, name"
+SAVE_IMAGE_CHOICE = "INSERT OR REPLACE INTO image_choices VALUES (?, ?, ?)"
+FORGET_IMAGE_CHOICE = "DELETE FROM image_choices WHERE scope = ? AND name = ?"
 SAVE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
-@implementer(ILeaseStore, IIntentStore, IOperationStore)
+@implementer(ILeaseStore, IIntentStore, IOperationStore, IImageChoiceStore)
 class StateStore:
     """
-    Leases, intents and operations: when a Deferred of this class fires, a power cut cannot take it back.
+    Leases, intents, operations, choices of images.
+
+    When a Deferred of this class fires, a power cut cannot take it back.
 
     :ivar database: the file.
     """
@@ -194,6 +212,25 @@ class StateStore:
 
         return self._submit(work)
 
+    def load_image_choices(self) -> list[ImageChoice]:
+        """All of them; rows that cannot be read are set aside."""
+        found, rejected = _sorted(
+            "image_choices", ("scope", "name", "payload"), self.database.read(LOAD_IMAGE_CHOICES), _image_choice
+        )
+        self._aside.take(rejected)
+        return found
+
+    def save_image_choices(self, made: Sequence[ImageChoice], withdrawn: Sequence[ImageChoice]) -> "Deferred[None]":
+        """Put them on disk, and take those away, with whatever else waits."""
+        rows = [(choice.scope.value, choice.name, to_json(choice)) for choice in made]
+        gone = [(choice.scope.value, choice.name) for choice in withdrawn]
+
+        def work(file: sqlite3.Connection) -> None:
+            file.executemany(FORGET_IMAGE_CHOICE, gone)
+            file.executemany(SAVE_IMAGE_CHOICE, rows)
+
+        return self._submit(work)
+
     def load_meta(self) -> dict[str, str]:
         """Whatever else is to be remembered, by name."""
         return dict(self.database.read("SELECT name, value FROM meta"))
@@ -260,6 +297,35 @@ def _lease(address: Any, mac: Any, state: Any, expires: Any, stage: Any) -> Leas
         expires=expires,
         stage=Stage(stage),
     )
+
+
+def _image_choice(scope: str, name: str, payload: str) -> ImageChoice:
+    found = from_json(ImageChoice, payload)
+    if (found.scope.value, found.name) != (scope, name):
+        raise UnreadableRecord(f"ImageChoice: it is about {found.scope.value} {found.name!r}, not {scope} {name!r}")
+    return found
+
+
+def read_image_choices(path: Path) -> list[ImageChoice]:
+    """
+    The choices of a file that perhaps a manager uses right now; for words that do without one.  Writes nothing.
+
+    Without a journal beside it the file is complete, and is read as one that nobody changes: SQLite would make a
+    journal for a mere look, which might then belong to somebody else than the manager's user.
+
+    :raises StoreFailed: when it cannot be read.
+    """
+    if not path.exists():
+        return []
+    journal = Path(f"{path}-wal")
+    mode = "mode=ro" if journal.exists() and journal.stat().st_size else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?{mode}", uri=True)) as connection:
+            tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'image_choices'").fetchall()
+            rows = connection.execute(LOAD_IMAGE_CHOICES).fetchall() if tables else []
+    except (sqlite3.Error, OSError) as reason:
+        raise StoreFailed(f"{path}: {reason}") from reason
+    return _sorted("image_choices", ("scope", "name", "payload"), rows, _image_choice)[0]
 
 
 def _operation(payload: str, rows: Sequence[tuple[int, str]]) -> Operation:
