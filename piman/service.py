@@ -36,6 +36,7 @@ from piman.boot.images import ImageLibrary, in_thread
 from piman.config import Config, ConfigError, differences
 from piman.dhcp import DHCPSettings, dhcp_service
 from piman.fleet.arrivals import Arrivals
+from piman.fleet.assignment import assigned, spoken, without_image
 from piman.fleet.casebook import Casebook
 from piman.fleet.clock_steps import ClockSteps
 from piman.fleet.eventlog import EventLog
@@ -48,13 +49,14 @@ from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas
 from piman.fleet.state.history import HistoryStore
+from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook
 from piman.fleet.state.journal import JournalWriter
 from piman.fleet.state.leases import LeaseTable, LeaseTerms
 from piman.fleet.state.lock import StateLock
 from piman.fleet.state.pool import Pool
 from piman.fleet.state.store import StateStore
-from piman.fleet.walltime import WallTime, WallTimedIntents, WallTimedLeases, WallTimedOperations
+from piman.fleet.walltime import WallTime, WallTimedImageChoices, WallTimedIntents, WallTimedLeases, WallTimedOperations
 from piman.fleet.wording import counted
 from piman.hello import HelloSettings, hello_service
 from piman.host.arp import ARPProber, ARPSocket
@@ -66,6 +68,7 @@ from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
 from piman.serving import SITE_NAME, SecureDoor, access_settings, grafana_service, site_service
+from piman.settings.tags import tag_images
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.access import visitors
 from piman.web.access.guard import Guard
@@ -77,6 +80,7 @@ from piman.web.front import Front
 from piman.web.metrics import sources
 from piman.web.openapi import document
 from piman.web.reference import Reference
+from piman.web.shelf import Shelf
 from piman.web.site import context_for
 from piman.web.stream import Stream
 from piman.words import Words, own_version
@@ -177,6 +181,8 @@ class Manager:
         self.leases = LeaseTable(
             reactor, nodes=self.registry, pool=_pool(config), terms=LeaseTerms(lease_seconds=config.dhcp.lease_seconds)
         )
+        self.choices = ImageChoices(WallTimedImageChoices(self.state, self.wall), self.events)
+        self.choices.watchers.append(self._assign_images)
         self.intents = IntentBook(WallTimedIntents(self.state, self.wall), reactor, self.events)
         self.power = power_switches(reactor, config)
         self.casebook = Casebook(
@@ -217,6 +223,7 @@ class Manager:
                 self.registry.write_anew,
                 self.intents.write_anew,
                 self.operations.write_anew,
+                self.choices.write_anew,
             ),
         )
         self.neighbours = KernelNeighbours(reactor)
@@ -241,6 +248,15 @@ class Manager:
         self.monitor.poller.listeners.append(self.measuring.readings.take)
         self._snapshots = LoopingCall(self._save_snapshots)
         self._snapshots.clock = reactor
+        self.shelf = Shelf(
+            reactor,
+            images=self.images,
+            choices=self.choices,
+            registry=self.registry,
+            atlas=self.atlas,
+            tags=lambda: self.config.tags,
+            wall=self.wall,
+        )
         self._hangup: Any = None
 
     def atlas(self) -> Atlas:
@@ -267,6 +283,9 @@ class Manager:
         self._say(self.state.open())
         self.intents.load()
         self.operations.load()
+        self.choices.load()
+        for note in self._lost_images():
+            self._log.warn("{note}", note=note)
 
     def open_history(self) -> None:
         """Open history.db, go on counting where it ended, take the statuses of before."""
@@ -333,7 +352,7 @@ class Manager:
             return
         _, waiting = differences(self.config, new)
         old, self.config = self.config, new
-        self.registry.replace_nodes(new.nodes, new.slots)
+        self._assign_images()
         self.leases.nodes_changed()
         self._reload_dhcp(old, new)
         self.monitor.reconfigure(_poller_settings(new))
@@ -343,9 +362,10 @@ class Manager:
         self._replace_power()
         self.guard.settings = access_settings(new)
         self.door.read_again()
-        notes = tuple(map(str, new.warnings)) + tuple(f"{key} changes at the next start" for key in waiting)
+        warnings = *map(str, new.warnings), *self._lost_images()
+        notes = warnings + tuple(f"{key} changes at the next start" for key in waiting)
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
-        say = self._log.warn if new.warnings else self._log.info
+        say = self._log.warn if warnings else self._log.info
         say("{path} read again: {what}", path=self.path, what="; ".join((counted(len(new.nodes), "node"), *notes)))
 
     def _reload_dhcp(self, old: Config, new: Config) -> None:
@@ -359,6 +379,18 @@ class Manager:
             attrs.evolve(terms, server_address=now.server_address, network=now.network, port=now.port)
         )
 
+
+    def _assign_images(self) -> None:
+        """The operator's nodes, each with the image that it is to get: of the files, or chosen by command."""
+        nodes = assigned(self.config.nodes, tag_images(self.config.tags), self.choices.all)
+        self.registry.replace_nodes(nodes, self.config.slots)
+
+    def _lost_images(self) -> list[str]:
+        """Choices of images that piman.yaml names no more: who has one of these is not installed."""
+        return [
+            f"image {choice.image} was chosen for {spoken(choice)}, and images in {self.path.name} does not name it"
+            for choice in without_image(self.choices.all, self.config.images)
+        ]
 
     def _replace_power(self) -> None:
         """Operations go on with the switches as they are described now; orders under way are given again."""
@@ -547,7 +579,7 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
         operations=manager.operations,
         atlas=manager.atlas,
         history=manager.history,
-        images=manager.images,
+        shelf=manager.shelf,
         stream=manager.stream,
         why=manager.why,
         wall=manager.wall,

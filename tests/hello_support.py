@@ -58,6 +58,10 @@ class OneImage:
             return fail(ImageMissing(f"there is no image {name!r}"))
         return succeed(self.image_there)
 
+    def trouble(self, name: str) -> "Deferred[str]":
+        """None."""
+        return self.image(name).addCallback(lambda image: "")
+
 
 @implementer(IIntentStore)
 class SlowStore(MemoryIntentStore):

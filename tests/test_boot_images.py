@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import tarfile
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -102,6 +103,22 @@ class LibraryTests(SynchronousTestCase):
         changed = self.successResultOf(library.image("default"))
         self.assertEqual(changed.digest, hashlib.sha256(b"abcd").hexdigest())
         self.assertEqual(len(self.hashed), 2)
+
+    def test_trouble(self) -> None:
+        """A sound image is read to its end once, and again when it changed; what is unsound is read each time."""
+        library = self.library()
+        with tarfile.open(self.path, "w:gz") as archive:
+            archive.add(__file__)
+        for _ in range(2):
+            self.assertEqual(self.successResultOf(library.trouble("default")), "")
+        self.assertEqual(len(self.hashed), 1)
+        self.path.write_bytes(self.path.read_bytes()[:-1])
+        for _ in range(2):
+            self.assertIn("cut off", self.successResultOf(library.trouble("default")))
+        self.assertEqual(len(self.hashed), 3)
+        self.path.unlink()
+        self.failureResultOf(library.trouble("default"), ImageMissing)
+        self.failureResultOf(library.trouble("other"), ImageMissing)
 
     def test_same_size_other_content(self) -> None:
         """A file of the same size with another time is another file."""

@@ -13,8 +13,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.boot.images import ImageLibrary
+from piman.boot.soundness import head_trouble
 from piman.checking.findings import Finding, Level
-from piman.checking.images import head_trouble, judge_image
+from piman.checking.images import judge_choices, judge_image, uses
+from piman.fleet.model import ImageChoice, Node, Scope
+from tests.fleet_support import MAC, OTHER_MAC
 
 
 def _at_once(work: Callable[[], str]) -> "Deferred[str]":
@@ -44,6 +47,35 @@ class ImageTests(SynchronousTestCase):
         found = self.judge()
         self.assertEqual(found.level, Level.OK)
         self.assertIn(hashlib.sha256(self.path.read_bytes()).hexdigest()[:12], found.text)
+
+    def test_use(self) -> None:
+        """For whom an image is stands beside it, also when it is missing."""
+        nodes = [Node(mac=MAC), Node(mac=OTHER_MAC, image="lite")]
+        self.assertEqual(uses(nodes, {}), {"default": "the default, for 1 node", "lite": "for 1 node"})
+        chosen = ImageChoice(scope=Scope.DEFAULT, image="other")
+        self.assertEqual(uses(nodes[1:], {chosen.key: chosen}), {"other": "the default", "lite": "for 1 node"})
+        self.path.unlink()
+        library = ImageLibrary({"default": str(self.path)}, run=_at_once)
+        judging = judge_image("default", self.path, library, _at_once, "the default, for 1 node")
+        found = self.successResultOf(Deferred.fromCoroutine(judging))
+        self.assertEqual(found.level, Level.FAIL)
+        self.assertTrue(found.text.startswith("default (the default, for 1 node): "), found.text)
+
+    def test_lost_choice(self) -> None:
+        """A choice of an image that there is not is a failure that names its maker, and the way back."""
+        choices = {
+            choice.key: choice
+            for choice in (
+                ImageChoice(scope=Scope.DEFAULT, image="gone", who="ada"),
+                ImageChoice(scope=Scope.TAG, name="kiosks", image="gone"),
+                ImageChoice(scope=Scope.NODE, name=str(MAC), image="default"),
+            )
+        }
+        first, second = judge_choices(choices, ["default"])
+        self.assertEqual((first.level, second.level), (Level.FAIL, Level.FAIL))
+        self.assertEqual(first.text, "gone: it was chosen for the default by ada, and images does not name it")
+        self.assertIn("piman image set-default default", first.remedy)
+        self.assertIn("piman image unassign tag:kiosks", second.remedy)
 
     def test_cache(self) -> None:
         """The digest is left where the manager looks for it, and not computed where it is found."""

@@ -8,12 +8,14 @@ from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlencode
 
+import attrs
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from piman.fleet.assignment import assigned
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IEventObserver, IImages, ImageMissing
@@ -24,11 +26,14 @@ from piman.fleet.operations.orders import Operation
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas, Place
+from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook
-from piman.testing.fakes import MemoryIntentStore, MemoryOperationStore
+from piman.fleet.walltime import WallTime
+from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
 from piman.web.api import API, Caller
 from piman.web.openapi import SCHEMAS
+from piman.web.shelf import Shelf
 from piman.web.stream import Stream
 
 RACK = IPv4Address("172.30.4.254")
@@ -38,6 +43,7 @@ NODES = (
     Node(mac=PI3, hostname="pi3", address=IPv4Address("172.30.4.3"), port=SwitchPort(RACK, 3)),
 )
 SLOTS = (Slot(address=IPv4Address("172.30.4.5"), port=SwitchPort(RACK, 5)),)
+DEFAULT_DIGEST = "ab" * 32
 NOW = 1_750_000_000.0
 VERSION = "2.0.0"
 
@@ -64,15 +70,22 @@ class MemoryHistory:
 
 @implementer(IImages)
 class MemoryImages:
-    """One image with a digest, one without a file, and those of :attr:`slow` that are never hashed."""
+    """
+    One image with a digest, one without a file, those of :attr:`slow` that are never hashed, those of :attr:`more`.
+
+    :ivar more: digests by name.
+    :ivar troubles: what is wrong with an image, by name.
+    """
 
     def __init__(self) -> None:
         self.slow: list[str] = []
+        self.more: dict[str, str] = {}
+        self.troubles: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        return ("default", "lost", *self.slow)
+        return ("default", "lost", *self.slow, *self.more)
 
     def image(self, name: str) -> "Deferred[Image]":
         """The image."""
@@ -80,7 +93,14 @@ class MemoryImages:
             return fail(ImageMissing("lost: no such file"))
         if name in self.slow:
             return Deferred()
-        return succeed(Image(name=name, path="/srv/rootfs.tgz", digest="ab" * 32, size_bytes=7))
+        digest = self.more.get(name, DEFAULT_DIGEST)
+        return succeed(Image(name=name, path="/srv/rootfs.tgz", digest=digest, size_bytes=7, modified_ns=5 * 10**9))
+
+    def trouble(self, name: str) -> "Deferred[str]":
+        """What the test says of it."""
+        if name == "lost":
+            return fail(ImageMissing("lost: no such file"))
+        return succeed(self.troubles.get(name, ""))
 
 
 class SlowStore(MemoryOperationStore):
@@ -125,6 +145,20 @@ class Half:
             events=self.log,
             settings=OperationSettings(**settings),
         )
+        self.choices_store = MemoryImageChoiceStore()
+        self.choices = ImageChoices(self.choices_store, self.log)
+        self.tags: dict[str, tuple[MACAddress, ...]] = {}
+        self.tag_images: dict[str, str] = {}
+        self.choices.watchers.append(self.assign_images)
+        self.shelf = Shelf(
+            self.clock,
+            images=self.images,
+            choices=self.choices,
+            registry=self.registry,
+            atlas=lambda: atlas,
+            tags=lambda: self.tags,
+            wall=WallTime(self.clock),
+        )
         self.stream = Stream(
             self.clock,
             operations=self.operations,
@@ -140,13 +174,21 @@ class Half:
             operations=self.operations,
             atlas=lambda: atlas,
             history=self.history,
-            images=self.images,
+            shelf=self.shelf,
             stream=self.stream,
             why=lambda mac: succeed(Explanation(f"why {mac}", "Do something.")),
             caller=lambda request: self.caller,
             version=VERSION,
         )
         self.treq = StubTreq(self.api.resource())
+
+    def assign_images(self) -> None:
+        """What the manager does when a choice or a file changes."""
+        tagged = [
+            attrs.evolve(node, tags=tuple(tag for tag, members in self.tags.items() if node.mac in members))
+            for node in NODES
+        ]
+        self.registry.replace_nodes(assigned(tagged, self.tag_images, self.choices.all), SLOTS)
 
 
 class InHalf(SynchronousTestCase):

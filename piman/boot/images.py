@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from piman.boot.soundness import trouble
 from piman.fleet.interfaces import IImages, ImageMissing
 from piman.fleet.model import Image
 
@@ -144,6 +145,7 @@ class ImageLibrary:
         self._digests: dict[str, str] = _remembered(cache)
         self._hashing: dict[str, list[Deferred[str]]] = {}
         self._opened: dict[FileIdentity, _Opened] = {}
+        self._sound: set[FileIdentity] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,10 +165,32 @@ class ImageLibrary:
             return fail(_missing(name, reason))
         known = self._digests.get(str(identity))
         if known is not None:
-            return succeed(Image(name=name, path=path, digest=known, size_bytes=identity.size_bytes))
+            return succeed(_image(name, path, identity, known))
         return self._hashed(path).addCallbacks(
             lambda line: self._from_line(name, path, line), lambda failure: _give_up(name, failure)
         )
+
+    def trouble(self, name: str) -> "Deferred[str]":
+        """
+        What is wrong with an image, read to its end in a thread; empty: nothing.
+
+        Fails with :class:`ImageMissing`.  A file that was found sound is not read again until it changes.
+        """
+        try:
+            path = self._path(name)
+            identity = FileIdentity.of(os.stat(path))
+        except (ImageMissing, OSError) as reason:
+            return fail(_missing(name, reason))
+        if identity in self._sound:
+            return succeed("")
+        return self._run(lambda: trouble(Path(path))).addCallbacks(
+            self._judged, lambda failure: _no_verdict(name, failure), callbackArgs=(identity,)
+        )
+
+    def _judged(self, found: str, identity: FileIdentity) -> str:
+        if not found:
+            self._sound.add(identity)
+        return found
 
     def open(self, image: Image) -> ImageFile:
         """
@@ -221,7 +245,7 @@ class ImageLibrary:
 
     def _from_line(self, name: str, path: str, line: str) -> Image:
         identity, digest = line.split()
-        return Image(name=name, path=path, digest=digest, size_bytes=int(identity.split(":")[2]))
+        return _image(name, path, FileIdentity(*map(int, identity.split(":"))), digest)
 
     def _remember(self) -> None:
         if self._cache is None:
@@ -232,6 +256,12 @@ class ImageLibrary:
             os.replace(fresh, self._cache)
         except OSError as reason:
             self._log.warn("digests of images are not remembered: {reason}", reason=str(reason))
+
+
+def _image(name: str, path: str, identity: FileIdentity, digest: str) -> Image:
+    return Image(
+        name=name, path=path, digest=digest, size_bytes=identity.size_bytes, modified_ns=identity.mtime_ns
+    )
 
 
 def _remembered(cache: Path | None) -> dict[str, str]:
@@ -253,6 +283,11 @@ def _missing(name: str, reason: Exception) -> ImageMissing:
     if isinstance(reason, OSError):
         return ImageMissing(f"image {name} cannot be read: {reason.filename}: {reason.strerror}")
     return reason if isinstance(reason, ImageMissing) else ImageMissing(f"image {name}: {reason}")
+
+
+def _no_verdict(name: str, failure: Failure) -> str:
+    failure.trap(OSError)
+    raise _missing(name, failure.value)  # type: ignore[arg-type]  # it is an OSError
 
 
 def _give_up(name: str, failure: Failure) -> Image:

@@ -21,7 +21,7 @@ from piman.checking.boot_tree import SUBJECT as BOOT_FILES
 from piman.checking.boot_tree import Tree, boards_present, files_named, judge_tree, tree_in
 from piman.checking.findings import Check, Finding, exit_status, fail, findings, fine, warn
 from piman.checking.images import SUBJECT as IMAGES
-from piman.checking.images import judge_image
+from piman.checking.images import judge_choices, judge_image, uses
 from piman.checking.initramfs import SUBJECT as INITRAMFS
 from piman.checking.initramfs import judge_initramfs
 from piman.checking.machine import CLOCK, DISK, INTERFACE, folder_at, interfaces, judge_clock, judge_folders
@@ -37,10 +37,13 @@ from piman.checking.rivals import judge_offers, question, random_mac
 from piman.checking.switches import SUBJECT as SWITCH
 from piman.checking.switches import check_switch
 from piman.config import Config, ConfigError, load
-from piman.fleet.interfaces import IPowerSwitch
+from piman.fleet.assignment import Choices, assigned
+from piman.fleet.interfaces import IPowerSwitch, StoreFailed
 from piman.fleet.state.history import statuses_in
+from piman.fleet.state.store import read_image_choices
 from piman.host.clock import Tracking, ask_chrony, clock_source, read_clock
 from piman.host.limits import hard_file_limit
+from piman.settings.tags import tag_images
 
 EXIT_MISTAKES = 2
 CONFIGURATION = "configuration"
@@ -218,7 +221,24 @@ class _Checks:
             run=self._looks.run,
             cache=state / "images.json" if state.is_dir() else None,
         )
-        return [await judge_image(name, path, library, self._looks.run) for name, path in self._config.images.items()]
+        found, choices = await self._choices()
+        nodes = assigned(self._config.nodes, tag_images(self._config.tags), choices)
+        of = uses(nodes, choices)
+        run = self._looks.run
+        judged = [
+            await judge_image(name, path, library, run, of.get(name, ""))
+            for name, path in self._config.images.items()
+        ]
+        return [*judged, *found, *judge_choices(choices, self._config.images)]
+
+    async def _choices(self) -> tuple[list[Finding], Choices]:
+        """What was chosen by command, and whether that can be told."""
+        try:
+            written = await self._in_thread(lambda: read_image_choices(self._config.state_dir / "state.db"))
+        except StoreFailed as reason:
+            text = f"which images were chosen by command cannot be told: {reason}"
+            return [warn(IMAGES, text, "Run it as the manager's user, or as root.")], {}
+        return [], {choice.key: choice for choice in written}
 
     # The host
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from piman.fleet.model import ImageChoice, Node, Scope
+from piman.fleet.model import ImageChoice, Node, NodeStatus, Scope
 
 DEFAULT = "default"
 """The image that everybody gets for whom nothing is said."""
@@ -82,3 +82,32 @@ def without_image(choices: Choices, names: Iterable[str]) -> list[ImageChoice]:
 def spoken(choice: ImageChoice) -> str:
     """For what it is, in plain words."""
     return "the default" if choice.scope is Scope.DEFAULT else f"{choice.scope.value} {choice.name}"
+
+
+# What a card holds
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """The image on a node's card, as far as it is known."""
+
+    image: str = ""
+    """The name of that image; of one that is not there any more: its name of then; empty: not known."""
+    digest: str | None = None
+    """None: not known, or no whole image."""
+    is_older: bool = False
+    """No image has this digest: its file was replaced since, or it was never one of ours."""
+
+
+def held(seen: NodeStatus, digests: Mapping[str, str]) -> Held:
+    """
+    What is on the card of a node.
+
+    :param digests: of all images, by name.
+    """
+    if seen.digest is None:
+        return Held()
+    if digests.get(seen.image) == seen.digest:
+        return Held(image=seen.image, digest=seen.digest)
+    same = next((name for name, digest in digests.items() if digest == seen.digest), None)
+    return Held(image=seen.image if same is None else same, digest=seen.digest, is_older=same is None)

@@ -214,6 +214,13 @@ class IImages(Interface):
         Fails with :class:`ImageMissing` when there is no such image or its file cannot be read.
         """
 
+    def trouble(name: str) -> "Deferred[str]":
+        """
+        What is wrong with an image, read to its end, in plain words; empty: nothing.
+
+        Fails with :class:`ImageMissing` as :meth:`image`.
+        """
+
 
 class IInstallers(Interface):
     """The conversations on the hello port, as the image doors see them."""

@@ -303,3 +303,5 @@ class Image:
     digest: str
     """SHA-256, lower-case hexadecimal."""
     size_bytes: int
+    modified_ns: int = 0
+    """When its file was written last: nanoseconds since 1970 by the host's clock; 0: not known."""

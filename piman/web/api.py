@@ -6,8 +6,7 @@ Each route asks, shapes, returns; whatever goes wrong becomes ``{"error": {"code
 Whatever changes something is a POST, and its event names who asked, and from where.
 """
 
-import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
@@ -22,24 +21,27 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from piman.fleet.events import Recorded
-from piman.fleet.interfaces import IImages, ImageMissing, StoreFailed
-from piman.fleet.model import Image, MACAddress
+from piman.fleet.interfaces import StoreFailed
+from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import OperationRefused, Operations
-from piman.fleet.operations.orders import Operation
+from piman.fleet.operations.orders import Action, Operation
 from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas, BadTargets, Place
 from piman.fleet.walltime import WallTime
 from piman.fleet.whereabouts import chart, find, survey
 from piman.web import shapes, wishes
+from piman.web.asking import answer as _answer
+from piman.web.asking import body as _body
+from piman.web.asking import parameters as _parameters
+from piman.web.asking import whole
+from piman.web.image_routes import add_image_routes
 from piman.web.openapi import document
 from piman.web.shapes import JSON
+from piman.web.shelf import Asked, Shelf
 from piman.web.stream import History, Stream
-from piman.web.switchboard import WAITING, Answer, Switchboard, within
+from piman.web.switchboard import WAITING, Answer, Switchboard
 from piman.web.wishes import Refusal
-
-HASHING_SECONDS = 2.0
-"""So long a list of images waits for the digest of a new one."""
 
 Why = Callable[[MACAddress], Awaitable[Explanation]]
 Labels = Mapping[IPv4Address, str]
@@ -61,12 +63,14 @@ class API:
     All routes.
 
     :param atlas: what words can name, as of now.
+    :param shelf: what is known of images.
     :param why: why a node is where it is, and what to do; it may ask the node's switch first.
     :param caller: who sent a request.
     :param wall: the host's time, in which moments are shown.
     """
 
     app = Klein()
+    add_image_routes(app)
     _log = Logger()
 
     def __init__(
@@ -77,7 +81,7 @@ class API:
         operations: Operations,
         atlas: Callable[[], Atlas],
         history: History,
-        images: IImages,
+        shelf: Shelf,
         stream: Stream,
         why: Why,
         caller: Callable[[IRequest], Caller],
@@ -90,12 +94,17 @@ class API:
         self._operations = operations
         self._atlas = atlas
         self._history = history
-        self._images = images
+        self.shelf = shelf
         self._stream = stream
         self._why = why
         self._caller = caller
         self._version = version
         self._switchboard = Switchboard(clock, operations.desk)
+
+    def asked(self, request: IRequest) -> Asked:
+        """Who asks for a change of images."""
+        caller = self._caller(request)
+        return Asked(who=caller.who, source=caller.source)
 
     def resource(self) -> IResource:
         """All routes as one resource."""
@@ -258,13 +267,17 @@ class API:
     async def order(self, request: IRequest) -> bytes:
         """Plan an order, and carry it out unless it is a dry run."""
         wish = wishes.read_wish(wishes.read_body(_body(request)))
-        self._check_image(wish)
+        if wish.image:
+            self.shelf.require(wish.image)
         plan = await whole(
             self._operations.plan(
                 wish.action, wish.nodes, image=wish.image, at_most=wish.at_most, stop_after=wish.stop_after
             )
         )
         shown = shapes.plan(plan, _labels(self._atlas()))
+        if wish.action is Action.REINSTALL:
+            macs = [each.target.mac for each in plan.targets if each.target.mac is not None]
+            shown["images"] = self.shelf.outlook(macs, wish.image)
         if wish.dry_run:
             return _answer(request, {"plan": shown, "operation": None})
         caller = self._caller(request)
@@ -280,12 +293,6 @@ class API:
         cancelled = await whole(self._operations.cancel(identity, who=caller.who, source=caller.source))
         return _answer(request, self._shape(cancelled))
 
-    def _check_image(self, wish: wishes.Wish) -> None:
-        if wish.image and wish.image not in self._images.names:
-            known = ", ".join(self._images.names) or "none"
-            hint = "Name one of them, or add it under images in piman.yaml."
-            raise Refusal(422, "no-such-image", f"image: found {wish.image!r}, expected one of: {known}", hint)
-
     def _operation(self, identity: str) -> Operation:
         found = self._operations.operation(identity)
         if found is None:
@@ -297,19 +304,6 @@ class API:
         return shapes.operation(self._wall.to_wall(operation), _labels(self._atlas()))
 
     # The rest
-
-    @app.route("/api/v1/images", methods=["GET"])
-    async def images(self, request: IRequest) -> bytes:
-        """All images."""
-        wishes.only(_parameters(request))
-        return _answer(request, {"images": [await self._image(name) for name in self._images.names]})
-
-    async def _image(self, name: str) -> JSON:
-        try:
-            found: Image | None = await within(self._clock, HASHING_SECONDS, self._images.image(name), None)
-        except ImageMissing as reason:
-            return shapes.image_without_digest(name, str(reason))
-        return shapes.image(found) if found else shapes.image_without_digest(name, "its digest is being computed")
 
     @app.route("/healthz", methods=["GET"])
     def health(self, request: IRequest) -> bytes:
@@ -361,40 +355,8 @@ def _refusal(error: BaseException | None, request: IRequest) -> Refusal | None:
     return None
 
 
-def _answer(request: IRequest, value: Any, status: int = 200) -> bytes:
-    """A value as the body of an answer."""
-    request.setResponseCode(status)
-    request.setHeader(b"content-type", b"application/json")
-    request.setHeader(b"cache-control", b"no-store")
-    return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def whole(work: "Coroutine[Deferred[Any], Any, Result]") -> "Deferred[Result]":
-    """
-    Work that is done to its end, though nobody waits for it any more.
-
-    A client that hangs up cancels its route; half an order must not be the result.
-    """
-    told: Deferred[Result] = Deferred()
-    Deferred.fromCoroutine(work).addBoth(told.callback)
-    return told
-
-
 def _labels(atlas: Atlas) -> Labels:
     return {place.address: place.label for place in atlas.places}
-
-
-def _parameters(request: Any) -> Mapping[bytes, list[bytes]]:
-    return dict(request.args)
-
-
-def _body(request: Any) -> bytes:
-    """
-    The body of a request.
-
-    :raises Refusal: when it is longer than any order.
-    """
-    return bytes(request.content.read(wishes.MOST_BODY_BYTES + 1))
 
 
 def _resume_after(request: Any) -> int | None:

@@ -7,6 +7,23 @@ from typing import Any
 
 from piman.fleet.model import Phase, Stage
 from piman.fleet.operations.orders import Action, Step
+from piman.web import image_schemas
+from piman.web.schema import BOARD as _BOARD
+from piman.web.schema import TIME as _TIME
+from piman.web.schema import answers as _answers
+from piman.web.schema import content as _content
+from piman.web.schema import flag as _flag
+from piman.web.schema import getting as _get
+from piman.web.schema import listed as _list
+from piman.web.schema import number as _number
+from piman.web.schema import one_of as _one_of
+from piman.web.schema import or_null as _or_null
+from piman.web.schema import parameter as _parameter
+from piman.web.schema import record as _object
+from piman.web.schema import ref as _ref
+from piman.web.schema import text as _text
+from piman.web.schema import typed as _type
+from piman.web.schema import whole as _whole
 from piman.web.wishes import MOST_EVENTS, USUAL_EVENTS
 
 JSON = dict[str, Any]
@@ -14,55 +31,6 @@ JSON = dict[str, Any]
 # Schemas
 
 
-def _type(name: str, text: str = "", **more: Any) -> JSON:
-    return {"type": name, **({"description": text} if text else {}), **more}
-
-
-def _text(text: str = "", **more: Any) -> JSON:
-    return _type("string", text, **more)
-
-
-def _number(text: str = "") -> JSON:
-    return _type("number", text)
-
-
-def _whole(text: str = "") -> JSON:
-    return _type("integer", text)
-
-
-def _flag(text: str = "") -> JSON:
-    return _type("boolean", text)
-
-
-def _list(items: JSON, text: str = "") -> JSON:
-    return _type("array", text, items=items)
-
-
-def _or_null(schema: JSON) -> JSON:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _one_of(values: Any, text: str = "") -> JSON:
-    return _text(text, enum=[each.value for each in values])
-
-
-def _ref(name: str) -> JSON:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(text: str, /, **properties: JSON) -> JSON:
-    """An object that always has all of these, and no others."""
-    return {
-        "type": "object",
-        "description": text,
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-_TIME = _number("Seconds since 1970; 0: never.")
-_BOARD = _text("A lower-case MAC.", pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 _SILENT = _list(
     _object("A switch that did not tell.", switch=_text(), reason=_text()), "Switches that did not tell what they see."
 )
@@ -75,7 +43,9 @@ _NODE: JSON = {
     "hostname": _text(),
     "address": _or_null(_text("Its reserved address.")),
     "port": _or_null(_ref("Port")),
-    "image": _or_null(_text()),
+    "tags": _list(_text(), "Those of piman.yaml that name it."),
+    "image": _or_null(_text("What it gets when it is installed next.")),
+    "image_rule": _text("Why that one."),
     "operation": _or_null(_text("The operation that it is in.")),
     "status": _ref("Status"),
 }
@@ -123,6 +93,9 @@ SCHEMAS: JSON = {
         model=_or_null(_text()),
         detail=_text("The latest thing worth telling."),
         has_agent=_flag(),
+        digest=_or_null(_text("SHA-256 of the image on its card; null: not known, or no whole one.")),
+        image=_text("What that image was called when it was installed."),
+        installed=_TIME,
     ),
     "Node": _object("A node, or a stranger.", **_NODE),
     "NodeWithWhy": _object("A node, and why it is where it is.", **_NODE, why=_ref("Explanation")),
@@ -254,6 +227,7 @@ SCHEMAS: JSON = {
         at_most=_whole(),
         stop_after=_whole(),
         image=_text(),
+        images=_list(_ref("Outlook"), "For reinstall: what each node gets, and what it has."),
         notes=_list(_text()),
         expected_seconds=_number(),
         needs_yes=_flag("It is carried out only with yes."),
@@ -279,24 +253,12 @@ SCHEMAS: JSON = {
         "required": ["action", "nodes"],
         "additionalProperties": False,
     },
-    "Image": _object(
-        "A root file system.",
-        name=_text(),
-        path=_or_null(_text()),
-        digest=_or_null(_text("SHA-256.")),
-        size_bytes=_or_null(_whole()),
-        note=_text("Why there is no digest."),
-    ),
-    "Images": _object("All of them.", images=_list(_ref("Image"))),
+    **image_schemas.SCHEMAS,
     "Health": _object("The manager runs.", status=_text(), version=_text(), time=_TIME),
 }
 
 
 # Paths
-
-
-def _parameter(name: str, place: str, schema: JSON, text: str) -> JSON:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": text}
 
 
 _NAME = _parameter("name", "path", _text(), "A MAC, a hostname or an address.")
@@ -306,31 +268,6 @@ _LIMIT = _parameter("limit", "query", _whole(), f"At most so many ({USUAL_EVENTS
 _NODE_QUERY = _parameter("node", "query", _text(), "Only those of this node.")
 _OPERATION_QUERY = _parameter("operation", "query", _text(), "Only changes of this operation, and no events.")
 _LAST_EVENT = _parameter("Last-Event-ID", "header", _whole(), "The last event that is known: what came since is sent.")
-
-
-def _content(schema: JSON, kind: str = "application/json") -> JSON:
-    return {kind: {"schema": schema}}
-
-
-def _answers(text: str, content: JSON, *errors: int, status: int = 200) -> JSON:
-    wrong = {str(code): {"description": ERRORS[code], "content": _content(_ref("Error"))} for code in (*errors, 500)}
-    return {str(status): {"description": text, "content": content}, **wrong}
-
-
-ERRORS = {
-    400: "The request has a mistake.",
-    404: "There is no such node or operation.",
-    409: "It is refused; nothing was changed.",
-    413: "The body is too long.",
-    422: "The names mean nothing that can be switched; nothing was changed.",
-    500: "The manager made a mistake.",
-    503: "The manager cannot do it now.",
-}
-
-
-def _get(operation: str, text: str, schema: str, *errors: int, parameters: tuple[JSON, ...] = ()) -> JSON:
-    answers = _answers(text, _content(_ref(schema)), *errors)
-    return {"operationId": operation, "summary": text, "parameters": list(parameters), "responses": answers}
 
 
 _ORDER: JSON = {
@@ -388,7 +325,7 @@ PATHS: JSON = {
         "get": _get("operation", "One operation.", "Operation", 404, parameters=(_IDENTITY,))
     },
     "/api/v1/operations/{identity}/cancel": {"post": _CANCEL},
-    "/api/v1/images": {"get": _get("images", "All images.", "Images", 400)},
+    **image_schemas.PATHS,
     "/healthz": {"get": _get("health", "That the manager runs.", "Health")},
     "/openapi.json": {
         "get": {

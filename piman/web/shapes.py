@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from piman.fleet.events import Recorded
-from piman.fleet.model import Image, Node, NodeStatus, PortPower, Slot, SwitchPort
+from piman.fleet.model import Node, NodeStatus, PortPower, Slot, SwitchPort
 from piman.fleet.operations.book import Plan
 from piman.fleet.operations.orders import Operation, Step, TargetReport
 from piman.fleet.operations.target_run import Explanation
@@ -47,7 +47,9 @@ def node(wanted: Node | None, seen: NodeStatus, operation: Operation | None, lab
         "hostname": wanted.hostname if wanted else "",
         "address": as_plain(wanted.address) if wanted else None,
         "port": port(wanted.port, labels) if wanted else None,
+        "tags": list(wanted.tags) if wanted else [],
         "image": wanted.image if wanted else None,
+        "image_rule": wanted.image_rule if wanted else "",
         "operation": operation.id if operation else None,
         "status": status(seen),
     }
@@ -69,6 +71,9 @@ def status(seen: NodeStatus) -> JSON:
         "model": seen.model,
         "detail": seen.detail,
         "has_agent": seen.has_agent,
+        "digest": seen.digest,
+        "image": seen.image,
+        "installed": seen.installed,
     }
 
 
@@ -161,6 +166,7 @@ def plan(found: Plan, labels: Mapping[Any, str]) -> JSON:
         "at_most": found.at_most,
         "stop_after": found.stop_after,
         "image": found.image,
+        "images": [],
         "notes": list(found.notes),
         "expected_seconds": found.expected_seconds,
         "needs_yes": found.needs_yes,
@@ -182,16 +188,6 @@ def switch(place: Place, ports: Iterable[JSON], answer: JSON) -> JSON:
         "ports": list(ports),
         "answer": answer,
     }
-
-
-def image(found: Image) -> JSON:
-    """An image whose digest is known."""
-    return {"name": found.name, "path": found.path, "digest": found.digest, "size_bytes": found.size_bytes, "note": ""}
-
-
-def image_without_digest(name: str, note: str) -> JSON:
-    """An image whose digest is not known, and why."""
-    return {"name": name, "path": None, "digest": None, "size_bytes": None, "note": note}
 
 
 def whereabouts(found: Whereabouts, labels: Mapping[Any, str], silent: Mapping[Any, str]) -> JSON:

@@ -73,7 +73,7 @@ def read_body(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as reason:
         raise Refusal(400, "no-json", f"found a body that is no JSON ({reason}), expected an object", hint) from None
     if not isinstance(found, dict):
-        raise Refusal(400, "no-object", f"found {_shown(found)}, expected an object", hint)
+        raise Refusal(400, "no-object", f"found {shown(found)}, expected an object", hint)
     return found
 
 
@@ -96,7 +96,7 @@ def read_wish(body: Mapping[str, Any]) -> Wish:
         try:
             found[key] = read(value)
         except (ValueError, TypeError):
-            problems.append(f"{key}: found {_shown(value)}, expected {expected}")
+            problems.append(f"{key}: found {shown(value)}, expected {expected}")
     if found.get("image") and found.get("action") not in (None, Action.REINSTALL):
         problems.append(f"image: found one for {found['action'].value}, expected it only for reinstall")
     if problems:
@@ -150,7 +150,8 @@ def _nearest(key: str) -> str:
     return close[0] if close else f"one of {', '.join(_READERS)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a body, on one line and not too long."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -195,7 +195,7 @@ def _read(word: str, place: Place | None, atlas: Atlas) -> Iterator[_Wish]:
     else:
         node = atlas.node(word)
         if node is None:
-            raise BadTargets([_unknown(word, atlas)])
+            raise BadTargets([nearest(word, atlas)])
         yield _Wish(word, node=node)
 
 
@@ -217,7 +217,8 @@ def _everything(place: Place | None, atlas: Atlas) -> Iterator[_Wish]:
         yield _Wish(node.name, node=node)
 
 
-def _unknown(word: str, atlas: Atlas) -> str:
+def nearest(word: str, atlas: Atlas) -> str:
+    """That a word means nothing, and what may be meant."""
     known = [name for node in atlas.nodes for name in _aliases(node)]
     known += [name for place in atlas.places for name in (place.label, str(place.address))]
     close = get_close_matches(word.lower(), known, n=1)

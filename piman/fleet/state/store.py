@@ -12,7 +12,6 @@ from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -32,7 +31,7 @@ from piman.fleet.interfaces import (
 from piman.fleet.model import ImageChoice, Intent, Lease, LeaseState, MACAddress, Stage
 from piman.fleet.operations.orders import Operation, TargetReport
 from piman.fleet.state.aside import Aside, Rejected
-from piman.fleet.state.database import Database, Reactor, Schema
+from piman.fleet.state.database import SIDE_FILES, Database, Reactor, Schema
 from piman.fleet.state.records import UnreadableRecord, from_json, to_json
 
 Value = TypeVar("Value")
@@ -310,20 +309,20 @@ def read_image_choices(path: Path) -> list[ImageChoice]:
     """
     The choices of a file that perhaps a manager uses right now; for words that do without one.  Writes nothing.
 
-    Without a journal beside it the file is complete, and is read as one that nobody changes: SQLite would make a
-    journal for a mere look, which might then belong to somebody else than the manager's user.
+    A file that nobody has open is read as one that nobody changes, as :func:`piman.fleet.state.history.statuses_in`
+    does: SQLite would leave side files of ours beside it.
 
     :raises StoreFailed: when it cannot be read.
     """
     if not path.exists():
         return []
-    journal = Path(f"{path}-wal")
-    mode = "mode=ro" if journal.exists() and journal.stat().st_size else "immutable=1"
+    in_use = all(Path(f"{path}{suffix}").exists() for suffix in SIDE_FILES)
+    mode = "mode=ro" if in_use else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?{mode}", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=1.0)) as connection:
             tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'image_choices'").fetchall()
             rows = connection.execute(LOAD_IMAGE_CHOICES).fetchall() if tables else []
-    except (sqlite3.Error, OSError) as reason:
+    except sqlite3.Error as reason:
         raise StoreFailed(f"{path}: {reason}") from reason
     return _sorted("image_choices", ("scope", "name", "payload"), rows, _image_choice)[0]
 
