@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 from piman.checking.report import UNBROKEN
 from piman.checking.whole import check
 from piman.config import Config
-from piman.ctl import completion, imports, orders, passwords, questions
+from piman.ctl import completion, images, imports, orders, passwords, questions
 from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
 from piman.ctl.options import BadConfiguration
 from piman.fleet.interfaces import IPowerSwitch
@@ -205,6 +205,8 @@ class Options(Words):
         ["events", None, questions.EventsOptions, "What happened, and what happens"],
         ["find-port", None, questions.FindPortOptions, "On which port a board hangs"],
         ["map", None, questions.MapOptions, "Which board hangs on which port; lines for hosts.csv"],
+        ["images", None, images.ImagesOptions, "Images, the nodes that have each, and those that get it"],
+        ["image", None, images.ImageOptions, "Say which image nodes get: set-default, assign, unassign"],
         ["import-image", None, imports.ImportImageOptions, "Make a downloaded image one that nodes can be given"],
         ["passwd", None, passwords.PasswdOptions, "Lines for piman.yaml: a user, or a token, of the web site"],
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
@@ -296,6 +298,8 @@ _COMMANDS: Mapping[str, Any] = {
     "events": questions.events,
     "find-port": questions.find_port,
     "map": questions.map_ports,
+    "images": images.images,
+    "image": images.image,
     "import-image": imports.import_word,
     "passwd": passwords.passwd,
     "simulate": _simulate,

@@ -10,7 +10,8 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from piman.control import Options
-from piman.ctl.completion import TAKE_NODES, script
+from piman.ctl.completion import IMAGE_ACTS, TAKE_NODES, script
+from piman.ctl.images import ACTS
 
 TRY_BASH = """
 source "$1"; shift
@@ -33,7 +34,10 @@ class _Case(SynchronousTestCase):
         self.script = self.folder / "script"
         self.script.write_text(script(self.shell, Options.subCommands))
         piman = self.folder / "piman"
-        piman.write_text('#!/bin/sh\n[ "$*" = "status --names" ] && printf "pi2\\nrack-a\\n"\n')
+        piman.write_text(
+            '#!/bin/sh\n[ "$*" = "status --names" ] && printf "pi2\\nrack-a\\n"\n'
+            '[ "$*" = "images --names" ] && printf "default\\nlite\\ntag:kiosks\\n"\n:\n'
+        )
         piman.chmod(0o755)
         self.environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
 
@@ -74,6 +78,12 @@ class BashTests(_Case):
         self.assertEqual(self.complete("restart", "pi2", "ra"), ["rack-a"])
         self.assertEqual(self.complete("power", "o"), ["on", "off"])
         self.assertEqual(self.complete("power", "on", "p"), ["pi2"])
+        self.assertEqual(self.complete("image", "s"), ["set-default"])
+        self.assertEqual(self.complete("image", "set-default", "li"), ["lite"])
+        self.assertEqual(self.complete("image", "assign", "lite", ""), ["pi2", "rack-a", "tag:kiosks"])
+        self.assertEqual(self.complete("image", "assign", "lite", "pi2", "ta"), ["tag:kiosks"])
+        self.assertEqual(self.complete("image", "assign", "lite", "tag", ":"), ["kiosks"])
+        self.assertEqual(self.complete("image", "unassign", "tag", ":", "ki"), ["kiosks"])
         self.assertEqual(self.complete("status", "--config", f"{self.folder}/scr"), [str(self.script)])
 
 
@@ -92,4 +102,5 @@ class RowTests(SynchronousTestCase):
 
     def test_words_with_nodes(self) -> None:
         """Words that take nodes are words."""
+        self.assertEqual(IMAGE_ACTS, tuple(ACTS))
         self.assertEqual(set(TAKE_NODES) - {row[0] for row in Options.subCommands}, set())

@@ -40,9 +40,9 @@ class StatusTests(InWords):
         self.assertEqual(
             out.splitlines(),
             [
-                "node  address     phase    since  port           what was seen last",
-                "pi2   172.30.4.2  up       90 s   rack-a port 2  is up: its agent answers",
-                "pi3   172.30.4.3  unknown  -      rack-a port 3",
+                "node  address     phase    since  port           image  what was seen last",
+                "pi2   172.30.4.2  up       90 s   rack-a port 2  -      is up: its agent answers",
+                "pi3   172.30.4.3  unknown  -      rack-a port 3  -",
                 "2 nodes: 1 unknown, 1 up, 1 places without a board",
             ],
         )

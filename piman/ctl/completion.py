@@ -2,7 +2,8 @@
 """
 Shell completion: scripts for bash and zsh, made from the words and options that there are.
 
-Names of nodes and switches are asked of the manager while Tab is pressed (``piman status --names``).
+Names of nodes and switches are asked of the manager while Tab is pressed (``piman status --names``), names of
+images and tags as well (``piman images --names``).
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from piman.words import Words
 SHELLS = ("bash", "zsh")
 TAKE_NODES = ("restart", "reinstall", "status", "why", "events", "find-port")
 """Words that names of nodes follow."""
+IMAGE_ACTS = ("set-default", "assign", "unassign")
+"""What may follow ``image``."""
 
 
 class CompletionOptions(Words):
@@ -83,6 +86,17 @@ _piman() {{
             else
                 COMPREPLY=($(compgen -W "$(piman status --names 2>/dev/null)" -- "$current"))
             fi ;;
+        image)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "{acts}" -- "$current"))
+            elif [ "$COMP_CWORD" -eq 3 ] && [ "${{COMP_WORDS[2]}}" != unassign ]; then
+                COMPREPLY=($(compgen -W "$(piman images --names 2>/dev/null | grep -v ^tag:)" -- "$current"))
+            elif [ "$before" = : ] || [ "$current" = : ]; then  # bash takes tag:NAME for three words
+                COMPREPLY=($(compgen -W "$(piman images --names 2>/dev/null | sed -n s/^tag://p)" -- "${{current#:}}"))
+            else
+                COMPREPLY=($(compgen -W "$(piman status --names 2>/dev/null
+                    piman images --names 2>/dev/null | grep ^tag:)" -- "$current"))
+            fi ;;
         completion) COMPREPLY=($(compgen -W "{shells}" -- "$current")) ;;
     esac
 }}
@@ -121,6 +135,14 @@ _piman() {{
             else
                 compadd -- ${{(f)"$(piman status --names 2>/dev/null)"}}
             fi ;;
+        image)
+            if (( CURRENT == 3 )); then
+                compadd {acts}
+            elif (( CURRENT == 4 )) && [[ "${{words[3]}}" != unassign ]]; then
+                compadd -- ${{(f)"$(piman images --names 2>/dev/null | grep -v ^tag:)"}}
+            else
+                compadd -- ${{(f)"$(piman status --names 2>/dev/null; piman images --names 2>/dev/null | grep ^tag:)"}}
+            fi ;;
         completion) compadd {shells} ;;
     esac
 }}
@@ -135,13 +157,18 @@ fi
 def _bash(rows: Rows) -> str:
     words = " ".join(row[0] for row in rows)
     cases = "\n".join(_cases(rows))
-    return _BASH.format(words=words, cases=cases, nodes="|".join(TAKE_NODES), shells=" ".join(SHELLS))
+    return _BASH.format(words=words, cases=cases, **_lists())
 
 
 def _zsh(rows: Rows) -> str:
     described = "\n".join(f"            '{row[0]}:{_quoted(row[3])}'" for row in rows)
     cases = "\n".join(_cases(rows))
-    return _ZSH.format(described=described, cases=cases, nodes="|".join(TAKE_NODES), shells=" ".join(SHELLS))
+    return _ZSH.format(described=described, cases=cases, **_lists())
+
+
+def _lists() -> dict[str, str]:
+    """What both scripts name."""
+    return {"nodes": "|".join(TAKE_NODES), "shells": " ".join(SHELLS), "acts": " ".join(IMAGE_ACTS)}
 
 
 def _quoted(text: str) -> str:

@@ -101,6 +101,14 @@ def place(port: Any) -> str:
     return f"{port['label']} port {port['port']}" if port else "-"
 
 
+def on_card(installed: Any) -> str:
+    """What a node has, as JSON has it."""
+    if not installed["digest"]:
+        return "not known"
+    name = installed["image"] or installed["digest"][:12]
+    return f"older {name}" if installed["older"] else str(name)
+
+
 def show_plan(plan: Any, answer: Any, *, as_json: bool) -> None:
     """Print what would be done."""
     if as_json:
@@ -112,6 +120,10 @@ def show_plan(plan: Any, answer: Any, *, as_json: bool) -> None:
     show_table(answer, ("node", "board", "port", "found by"), rows)
     for note in plan["notes"]:
         print(f"note: {harmless(note)}", file=answer)
+    if plan["images"]:
+        print(file=answer)
+        gets = [(each["name"], each["image"], each["rule"], on_card(each["installed"])) for each in plan["images"]]
+        show_table(answer, ("node", "gets", "by", "has"), gets)
     image = f" with image {plan['image']}" if plan["image"] else ""
     need = "; needs --yes" if plan["needs_yes"] else ""
     expected = age(plan["expected_seconds"])

@@ -6,6 +6,7 @@ Words that only ask: ``status``, ``why``, ``events``, ``find-port``, ``map``.
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -119,7 +120,9 @@ async def status(reactor: Any, options: StatusOptions, answer: Any) -> int:
     if options["json"]:
         show_json(answer, found)
     else:
-        _show_nodes(found, reactor.seconds(), answer)
+        listed = (await client.get("/api/v1/images"))["images"]
+        digests = {image["name"]: image["digest"] for image in listed if image["digest"]}
+        _show_nodes(found, digests, reactor.seconds(), answer)
     return FAILED if any(node["status"]["phase"] in TROUBLE for node in found["nodes"]) else DONE
 
 
@@ -131,10 +134,10 @@ async def _names(client: ManagerClient, answer: Any) -> int:
     return DONE
 
 
-def _show_nodes(found: JSON, now: float, answer: Any) -> None:
+def _show_nodes(found: JSON, digests: Mapping[str, str], now: float, answer: Any) -> None:
     strangers = found.get("strangers", [])
-    rows = [_node_row(node, now) for node in (*found["nodes"], *strangers)]
-    show_table(answer, ("node", "address", "phase", "since", "port", "what was seen last"), rows)
+    rows = [_node_row(node, digests, now) for node in (*found["nodes"], *strangers)]
+    show_table(answer, ("node", "address", "phase", "since", "port", "image", "what was seen last"), rows)
     if "counts" not in found:
         return
     counts = {phase: number for phase, number in found["counts"].items() if number}
@@ -144,7 +147,7 @@ def _show_nodes(found: JSON, now: float, answer: Any) -> None:
     print(f"{len(found['nodes'])} nodes: {', '.join(told) or 'none'}", file=answer)
 
 
-def _node_row(node: JSON, now: float) -> tuple[object, ...]:
+def _node_row(node: JSON, digests: Mapping[str, str], now: float) -> tuple[object, ...]:
     seen = node["status"]
     since = age(max(0.0, now - seen["since"])) if seen["since"] else "-"
     detail = (
@@ -152,7 +155,27 @@ def _node_row(node: JSON, now: float) -> tuple[object, ...]:
     )
     if node["operation"]:
         detail = f"in operation {node['operation']}{': ' if detail else ''}{detail}"
-    return node["name"], node["address"] or seen["address"] or "-", coloured(seen["phase"]), since, _port(node), detail
+    where = node["address"] or seen["address"] or "-"
+    return node["name"], where, coloured(seen["phase"]), since, _port(node), _image(node, digests), detail
+
+
+def _image(node: JSON, digests: Mapping[str, str]) -> str:
+    """
+    What is on its card, and what it is to get where that is something else.
+
+    An image whose digest is not known yet is taken for what its name says.
+    """
+    seen, wanted = node["status"], node["image"]
+    if not seen["digest"]:
+        return f"gets {wanted}" if wanted and node["image_rule"] != "the default" else "-"
+    same = [name for name, digest in digests.items() if digest == seen["digest"]]
+    if same:
+        name, is_wanted = seen["image"] if seen["image"] in same else same[0], wanted in same
+    elif seen["image"] and seen["image"] not in digests:
+        name, is_wanted = seen["image"], wanted == seen["image"]
+    else:
+        name, is_wanted = f"older {seen['image'] or seen['digest'][:12]}", False
+    return name if is_wanted or not wanted else f"{name}, gets {wanted}"
 
 
 def _port(node: JSON) -> str:
