@@ -8,7 +8,7 @@ Whatever changes something is a POST, and its event names who asked, and from wh
 
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 from klein import Klein
@@ -45,7 +45,6 @@ from piman.web.wishes import Refusal
 
 Why = Callable[[MACAddress], Awaitable[Explanation]]
 Labels = Mapping[IPv4Address, str]
-Result = TypeVar("Result")
 
 
 @attrs.frozen
