@@ -157,6 +157,8 @@ class SimpleJsonTests(_Case):
         """GET / answers 200 with a text, which is what "Save & test" looks at."""
         status, text = self.ask("", method="GET")
         self.assertEqual((status, b"piman" in text), (200, True))
+        without_slash = self.successResultOf(self.treq.get("http://piman/grafana"))  # as simPod's source asks
+        self.assertEqual(without_slash.code, 200)
 
     def test_search(self) -> None:
         """All series by the original's names, of nodes whose address is known; an empty body is no mistake."""

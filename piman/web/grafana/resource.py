@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect
 
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IReadings, Series, StoreFailed
@@ -95,7 +96,7 @@ class Grafana:
         return resource
 
     @app.route("/", methods=["GET"])
-    def test(self, request: IRequest) -> bytes:
+    def test(self, request: Any) -> bytes:
         """What "Save & test" asks."""
         _head(request, 200, b"text/plain; charset=utf-8")
         return b"piman answers Grafana here.\n"
@@ -117,9 +118,7 @@ class Grafana:
         body_of(_body(request))
         node = {"name": "node", "label": "Node", "type": "multi-select", "placeholder": "all nodes"}
         values = [{"label": title, "value": value, "payloads": [node]} for title, value in VALUES.items()]
-        tables: list[Any] = [
-            {"label": name.capitalize(), "value": name, "payloads": []} for name in ("nodes", "events")
-        ]
+        tables: list[Any] = [{"label": name.capitalize(), "value": name, "payloads": []} for name in TABLES]
         return _answer(request, [*values, *tables])
 
     @app.route("/metric-payload-options", methods=["POST"])
@@ -237,13 +236,15 @@ class Grafana:
     # What goes wrong
 
     @app.handle_errors(Exception)
-    def failed(self, request: IRequest, failure: Failure) -> bytes:
+    def failed(self, request: Any, failure: Failure) -> bytes:
         """The one place where errors become answers."""
         match failure.value:
             case Refusal() as refusal:
                 pass
             case StoreFailed() as reason:
                 refusal = Refusal(503, "no-history", f"the history cannot be read: {reason}", "See the log.")
+            case RequestRedirect() if not request.postpath:  # the address without its slash: simPod's source asks so
+                return self.test(request)
             case MethodNotAllowed() if request.method == b"OPTIONS":  # what a browser asks before it asks
                 _head(request, 204, b"text/plain")
                 return b""
