@@ -5,126 +5,48 @@ Tests for :mod:`piman.monitor.agent`.
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from treq.testing import StubTreq
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
-from piman.fleet.walltime import WallTime
-from piman.monitor.agent import AgentPages, Options, Sampler, agent_service, agent_site, temperature, throttled
+from piman.monitor.agent import (
+    LONGEST_SECONDS,
+    MOST_BODY_BYTES,
+    MOST_CONNECTIONS,
+    AgentPages,
+    Options,
+    agent_service,
+    agent_site,
+)
 from piman.monitor.readings import Reading
+from piman.monitor.sampling import Sampler
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class FakeSystem:
-    """A machine whose load is what the test says."""
-
-    def __init__(self) -> None:
-        self.load = 12.5
-        self.asked = 0
-
-    def cpu_percent(self, interval: float | None = None) -> float:
-        """The load; it must not wait for it."""
-        assert interval is None
-        self.asked += 1
-        return self.load
-
-    def virtual_memory(self) -> Any:
-        """40 per cent."""
-        return SimpleNamespace(percent=40.0)
-
-    def disk_usage(self, path: str) -> Any:
-        """63 per cent of the root file system."""
-        return SimpleNamespace(percent={"/": 63.0}[path])
-
-    def pids(self) -> Sequence[int]:
-        """Three processes."""
-        return [1, 2, 30]
-
-    def sensors_temperatures(self) -> dict[str, list[Any]]:
-        """As psutil shows a Pi 4: the processor and the RP1 or PMIC beside it."""
-        return {"rp1_adc": [SimpleNamespace(current=60.0)], "cpu_thermal": [SimpleNamespace(current=51.5)]}
+READING = Reading(time=1.5, cpu_percent=12.5, memory_percent=40.0, disk_percent=63.0, num_pids=3, temp=51.5)
 
 
-class SamplerTests(SynchronousTestCase):
-    """Readings of the machine."""
+QUESTION = b"GET /events HTTP/1.1\r\nHost: node\r\n\r\n"
 
-    def setUp(self) -> None:
-        """A machine at a known time."""
-        self.clock = Clock()
-        self.clock.advance(1000.0)
-        self.system = FakeSystem()
-        self.flags = Path(self.mktemp())
 
-    def sampler(self) -> Sampler:
-        """A sampler of the machine."""
-        return Sampler(self.clock, system=self.system, throttled_file=self.flags)
+class FixedSampler:
+    """A machine that always has the same to tell."""
 
-    def test_values(self) -> None:
-        """Each value comes from where it should."""
-        self.flags.write_text("50005\n")
-        expected = Reading(
-            time=1000.0,
-            cpu_percent=12.5,
-            memory_percent=40.0,
-            disk_percent=63.0,
-            num_pids=3,
-            temp=51.5,
-            throttled=0x50005,
-        )
-        self.assertEqual(self.sampler().read(), expected)
+    def reading(self) -> Reading:
+        """It."""
+        return READING
 
-    def test_first_load(self) -> None:
-        """The load is measured from the start on: psutil's first answer means nothing and is thrown away."""
-        self.sampler()
-        self.assertEqual(self.system.asked, 1)
 
-    def test_fresh(self) -> None:
-        """Two questions at once get the same reading; a second later it is a new one."""
-        sampler = self.sampler()
-        first = sampler.read()
-        self.system.load = 99.0
-        self.clock.advance(0.5)
-        self.assertIs(sampler.read(), first)
-        self.clock.advance(0.5)
-        self.assertEqual((sampler.read().cpu_percent, sampler.read().time), (99.0, 1001.0))
-
-    def test_clock_set_back(self) -> None:
-        """When the node's clock is set back, the reading is a new one."""
-        sampler = self.sampler()
-        sampler.read()
-        self.clock.rightNow = 10.0
-        self.assertEqual(sampler.read().time, 10.0)
-
-    def test_two_clocks(self) -> None:
-        """What is told is the node's own time, also after somebody has set it; freshness is not measured by it."""
-        wall = WallTime(self.clock, lambda: self.clock.seconds() + 5e8)
-        sampler = Sampler(self.clock, system=self.system, throttled_file=self.flags, wall=wall)
-        self.assertEqual(sampler.read().time, 1000.0 + 5e8)
-        self.assertIs(sampler.read(), sampler.read())
-
-    def test_no_sensors(self) -> None:
-        """A board without sensors, or a platform without the call, has no temperature."""
-        self.assertIsNone(temperature(SimpleNamespace()))
-        self.assertIsNone(temperature(SimpleNamespace(sensors_temperatures=dict)))
-
-    def test_other_sensor(self) -> None:
-        """Where no sensor has a known name, the first one that tells anything counts."""
-        sensors = {"a": [], "b": [SimpleNamespace(current=33.0)]}
-        self.assertEqual(temperature(SimpleNamespace(sensors_temperatures=lambda: sensors)), 33.0)
-
-    def test_no_firmware(self) -> None:
-        """Without the firmware's file, or with nonsense in it, there are no flags."""
-        self.assertIsNone(throttled(self.flags))
-        self.flags.write_text("no")
-        self.assertIsNone(throttled(self.flags))
+def sampler() -> Sampler:
+    """In the place of a real one."""
+    return cast(Sampler, FixedSampler())
 
 
 class PagesTests(SynchronousTestCase):
@@ -132,8 +54,7 @@ class PagesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """The agent's pages without a socket."""
-        sampler = Sampler(Clock(), system=FakeSystem(), throttled_file=Path(self.mktemp()))
-        self.client = StubTreq(AgentPages(sampler).resource())
+        self.client = StubTreq(AgentPages(sampler()).resource())
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str, bytes]:
         """Status, content type and body."""
@@ -146,35 +67,149 @@ class PagesTests(SynchronousTestCase):
         for path in ("/events", "/event/"):
             code, kind, body = self.get(path)
             self.assertEqual((code, kind), (200, "application/json"))
-            self.assertEqual(Reading.from_json(body).cpu_percent, 12.5)
+            self.assertEqual(Reading.from_json(body), READING)
 
     def test_metrics(self) -> None:
         """/metrics answers with Prometheus text."""
         code, kind, body = self.get("/metrics")
         self.assertEqual((code, kind), (200, "text/plain; version=0.0.4; charset=utf-8"))
-        self.assertIn(b"\npiman_node_num_pids 3\n", body)
+        self.assertIn(b"\npiman_node_num_pids 3.0\n", body)
 
     def test_nothing_else(self) -> None:
         """Other pages are not found, and nothing can be changed."""
         self.assertEqual(self.get("/")[0], 404)
-        self.assertEqual(self.get("/events", "POST")[0], 405)
+        for method in ("POST", "PUT", "DELETE"):
+            self.assertEqual(self.get("/events", method)[0], 405)
+
+
+class Wire(StringTransportWithDisconnection):
+    """A connection that remembers how it ended; the other side reads when the test says so."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        """Ended at once."""
+        self.aborted = True
+        self.loseConnection()
+
+
+class BoundsTests(SynchronousTestCase):
+    """What a stranger, or a manager in trouble, can cost a node."""
+
+    def setUp(self) -> None:
+        """The agent's site."""
+        self.clock = Clock()
+        self.site = agent_site(self.clock, sampler())
+        self.site.doStart()
+
+    def connect(self) -> tuple[Any, Wire]:
+        """A connection to it."""
+        protocol: Any = self.site.buildProtocol(IPv4Address("TCP", "172.30.4.1", 12345))
+        wire = Wire()
+        wire.protocol = protocol
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    def tearDown(self) -> None:
+        """No connection and no timer is left."""
+        for protocol in list(self.site.protocols):
+            protocol.transport.loseConnection()
+        self.site.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_answer(self) -> None:
+        """A question is answered, and the connection ends."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(QUESTION)
+        self.assertTrue(wire.value().startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertIn(b"Connection: close\r\n", wire.value())
+        self.assertTrue(wire.value().endswith(READING.to_json()))
+        self.assertFalse(wire.connected)
+
+    def test_many_questions(self) -> None:
+        """Of many questions on one connection the first is answered: no answers pile up for who does not read."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(QUESTION * 1000)
+        self.assertEqual(wire.value().count(b"HTTP/1.1"), 1)
+        self.assertFalse(wire.connected)
+
+    def test_many_connections(self) -> None:
+        """One connection too many ends the oldest, and whoever comes last is answered."""
+        wires = [self.connect()[1] for _ in range(MOST_CONNECTIONS)]
+        self.assertFalse(any(wire.aborted for wire in wires))
+        protocol, _ = self.connect()
+        self.assertEqual([wire.aborted for wire in wires], [True] + [False] * (MOST_CONNECTIONS - 1))
+        protocol.dataReceived(QUESTION)
+        self.assertIn(READING.to_json(), protocol.transport.value())
+
+    def test_room_again(self) -> None:
+        """Connections that have ended count no more."""
+        for _ in range(MOST_CONNECTIONS + 1):
+            protocol, wire = self.connect()
+            protocol.dataReceived(QUESTION)
+            self.assertFalse(wire.aborted)
+        self.assertEqual(len(self.site.protocols), 0)
+
+    def test_idle(self) -> None:
+        """A connection on which nothing is asked ends."""
+        _, wire = self.connect()
+        self.clock.advance(LONGEST_SECONDS)
+        self.assertFalse(wire.connected)
+
+    def test_drip(self) -> None:
+        """Nor does it last longer for a byte now and then."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(b"GET /events HTTP/1.1\r\n")
+        for _ in range(int(LONGEST_SECONDS)):
+            self.clock.advance(1)
+            if wire.connected:
+                protocol.dataReceived(b"X")
+        self.assertFalse(wire.connected)
+
+    def test_bodies(self) -> None:
+        """A body that is long, or of unknown length, is refused before it is read."""
+        for header in (f"Content-Length: {MOST_BODY_BYTES + 1}", "Transfer-Encoding: chunked"):
+            protocol, wire = self.connect()
+            protocol.dataReceived(f"POST /events HTTP/1.1\r\nHost: node\r\n{header}\r\n\r\n".encode())
+            self.assertTrue(wire.value().startswith(b"HTTP/1.1 413 "), wire.value())
+            self.assertFalse(wire.connected)
+
+    def test_body_in_one_piece(self) -> None:
+        """So is one that came with its header; it is not answered twice."""
+        protocol, wire = self.connect()
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n0\r\n\r\n"
+        protocol.dataReceived(b"GET /events HTTP/1.1\r\nHost: node\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+        self.assertEqual(wire.value().count(b"HTTP/1.1"), 1)
+
+    def test_short_body(self) -> None:
+        """A short one is passed over."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(b"GET /events HTTP/1.1\r\nHost: node\r\nContent-Length: 2\r\n\r\n{}")
+        self.assertIn(READING.to_json(), wire.value())
+
+    def test_endless_header(self) -> None:
+        """A header without end is cut off."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(b"GET /events HTTP/1.1\r\n")
+        for _ in range(100):
+            if wire.connected:
+                protocol.dataReceived(b"X-A: " + b"x" * 1000 + b"\r\n")
+        self.assertFalse(wire.connected)
 
 
 class ServiceTests(SynchronousTestCase):
     """The agent on a port."""
 
-    def sampler(self) -> Sampler:
-        """A sampler of a machine that is not there."""
-        return Sampler(Clock(), system=FakeSystem(), throttled_file=Path(self.mktemp()))
-
     def test_listens(self) -> None:
         """It binds port and address before rights are dropped, and lets go."""
-        reactor = MemoryReactorClock()
-        service = agent_service(reactor, port=3000, address="172.30.4.13", sampler=self.sampler())
-        service.privilegedStartService()
-        self.assertEqual([(port, interface) for port, _, _, interface in reactor.tcpServers], [(3000, "172.30.4.13")])
-        service.startService()
-        self.successResultOf(service.stopService())
+        for address in ("172.30.4.13", "::1", ""):
+            reactor = MemoryReactorClock()
+            service = agent_service(reactor, sampler(), port=3000, address=address)
+            service.privilegedStartService()
+            bound = [(port, interface) for port, _, _, interface in reactor.tcpServers]
+            self.assertEqual(bound, [(3000, address)])
+            service.startService()
+            self.successResultOf(service.stopService())
 
     def test_taken_port(self) -> None:
         """A taken port stops the start-up."""
@@ -184,14 +219,16 @@ class ServiceTests(SynchronousTestCase):
             raise CannotListenError("", port, OSError("taken"))
 
         reactor.listenTCP = refuse
-        service = agent_service(reactor, sampler=self.sampler())
+        service = agent_service(reactor, sampler())
         self.assertRaises(CannotListenError, service.privilegedStartService)
 
     def test_quiet(self) -> None:
         """The site writes no access log."""
-        site = agent_site(self.sampler())
-        self.assertIsNone(site.log(object()))
-        self.assertFalse(site.noisy)
+        site = agent_site(Clock(), sampler())
+        site.doStart()
+        site.wrappedFactory.log(object())
+        site.doStop()
+        self.assertFalse(site.noisy or site.wrappedFactory.noisy)
 
     def test_options(self) -> None:
         """Port and address come from the command line, 3000 on all addresses without it."""

@@ -3,7 +3,12 @@
 The agent: runs on each node and tells how it is, ``twistd -n piman-agent``.
 
 ``GET /events`` (and ``/event/``, as the original's agents) answers with JSON, ``GET /metrics`` with Prometheus text.
-It reads, and nothing that is asked of it changes anything.
+It reads, and nothing that is asked of it changes anything.  An answer is the latest sample, from memory: asking often
+costs the node little.  A connection is good for one question, there are few at a time, and the oldest gives way to a
+new one: who asks or reads slowly keeps nobody else waiting.
+
+It runs on boards with 512 MB, from a folder that holds these modules and little else (install/node/add_to_image): what
+the manager needs is not imported here.
 """
 
 from piman.reactor import WrongReactor, install, wall_clock
@@ -14,131 +19,54 @@ except WrongReactor as reason:
     raise SystemExit(f"piman-agent: {reason}") from None
 
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, cast
 
-import psutil
 from klein import Klein
 from twisted.application import strports
 from twisted.application.service import IService
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python import usage
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
-from piman.fleet.walltime import WallTime
-from piman.monitor.readings import Reading
+from piman.monitor.exposition import CONTENT_TYPE, Exposition
+from piman.monitor.sampling import Sampler, SamplerService, in_daemon_thread
 from piman.ordered import OrderedService, say_in_one_line
 
 PORT = 3000
 
-FRESH_SECONDS = 1.0
-"""A reading younger than this is told again: the processor's load is measured between two readings."""
+MOST_CONNECTIONS = 32
+"""Each is good for one question; the manager needs one for some milliseconds."""
 
-PROCESSOR_SENSORS = ("cpu_thermal", "cpu-thermal", "soc_thermal", "coretemp", "k10temp")
-"""Names of the processor's sensor, a Raspberry Pi's first."""
+MOST_BODY_BYTES = 4096
+"""No question has a body; so much is passed over, more is refused."""
+REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
-"""The Pi's firmware tells here, in hexadecimal, that it throttles, and why."""
-
-
-class System(Protocol):
-    """What is needed of psutil."""
-
-    def cpu_percent(self, interval: float | None = None) -> float:
-        """Load since the last call."""
-
-    def virtual_memory(self) -> Any:
-        """Memory; ``.percent`` in use."""
-
-    def disk_usage(self, path: str) -> Any:
-        """A file system; ``.percent`` in use."""
-
-    def pids(self) -> Sequence[int]:
-        """Processes."""
-
-
-def temperature(system: Any) -> float | None:
-    """The processor's temperature; None where the board does not tell."""
-    try:
-        sensors: Mapping[str, Sequence[Any]] = system.sensors_temperatures()
-    except (AttributeError, OSError):
-        return None
-    for name in (*PROCESSOR_SENSORS, *sensors):
-        if sensors.get(name):
-            return float(sensors[name][0].current)
-    return None
-
-
-def throttled(path: Path) -> int | None:
-    """The firmware's throttling bits; None where there is no such firmware."""
-    try:
-        return int(path.read_text("ascii").strip(), 16)
-    except (OSError, ValueError):
-        return None
-
-
-class Sampler:
-    """Takes readings of the machine it runs on."""
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        *,
-        system: System = psutil,
-        throttled_file: Path = THROTTLED,
-        wall: WallTime | None = None,
-    ) -> None:
-        self._clock = clock
-        self._wall = wall or WallTime(clock)
-        self._system = system
-        self._throttled_file = throttled_file
-        self._latest: tuple[float, Reading] | None = None
-        system.cpu_percent(interval=None)  # the first call has nothing to compare with
-
-    def read(self) -> Reading:
-        """How the machine is now."""
-        now = self._clock.seconds()
-        if self._latest is None or not 0 <= now - self._latest[0] < FRESH_SECONDS:
-            self._latest = (now, self._measure(self._wall.now()))
-        return self._latest[1]
-
-    def _measure(self, now: float) -> Reading:
-        return Reading(
-            time=now,
-            cpu_percent=self._system.cpu_percent(interval=None),
-            memory_percent=self._system.virtual_memory().percent,
-            disk_percent=self._system.disk_usage("/").percent,
-            num_pids=len(self._system.pids()),
-            temp=temperature(self._system),
-            throttled=throttled(self._throttled_file),
-        )
+LONGEST_SECONDS = 30.0
+"""A connection ends then, whatever it is doing."""
 
 
 class AgentPages:
     """What the agent answers."""
 
     app = Klein()
-    _log = Logger()
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
+        self._exposition = Exposition(sampler.reading)
 
     @app.route("/events", methods=["GET"])
     @app.route("/event/", methods=["GET"])
     def events(self, request: IRequest) -> bytes:
         """The reading as JSON."""
-        request.setHeader(b"content-type", b"application/json")
-        return self._sampler.read().to_json()
+        return _answer(request, "application/json", self._sampler.reading().to_json())
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: IRequest) -> bytes:
         """The reading for Prometheus."""
-        request.setHeader(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-        return self._sampler.read().to_metrics()
+        return _answer(request, CONTENT_TYPE, self._exposition.text())
 
     def resource(self) -> IResource:
         """All pages."""
@@ -146,19 +74,103 @@ class AgentPages:
         return resource
 
 
-def agent_site(sampler: Sampler) -> Site:
-    """The agent's web site; it keeps no access log, a poll every few seconds is no news."""
-    site = Site(AgentPages(sampler).resource(), timeout=60)
-    site.noisy = False
-    site.log = lambda request: None  # type: ignore[method-assign]
-    return site
+def _answer(request: IRequest, kind: str, body: bytes) -> bytes:
+    request.setHeader(b"content-type", kind.encode())
+    request.setHeader(b"content-length", str(len(body)).encode())
+    return body
 
 
-def agent_service(reactor: Any, *, port: int = PORT, address: str = "", sampler: Sampler | None = None) -> IService:
+# Bounds
+
+
+class OnlyRequest(Request):
+    """
+    The one question of its connection, without a body.
+
+    Twisted would keep a body of any length in a file, and answers to a thousand questions in memory until somebody
+    reads them.
+    """
+
+    _is_refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """The length of the body is known; None: it comes in chunks, without end for all we know."""
+        self._is_refused = length is None or length > MOST_BODY_BYTES
+        super().gotLength(0 if self._is_refused else length)
+        self.channel.persistent = False
+        self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        if self._is_refused:
+            self.channel.write(REFUSAL)
+            self.channel.loseConnection()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """What came with the header is passed over."""
+        if not self._is_refused:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer, unless that has been done."""
+        if not self._is_refused:
+            super().requestReceived(command, path, version)
+
+
+class QuietSite(Site):
+    """Keeps no access log, a poll every few seconds is no news; and has no timer to stamp its lines with."""
+
+    noisy = False
+    displayTracebacks = False
+
+    def startFactory(self) -> None:
+        """Nothing to prepare."""
+
+    def stopFactory(self) -> None:
+        """Nothing to clear."""
+
+    def log(self, request: Any) -> None:
+        """No line."""
+
+
+class FewConnections(WrappingFactory):
+    """Lets so many in at a time, and each for so long; the oldest gives way when there are too many."""
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, site: Site) -> None:
+        super().__init__(site)
+        self._clock = clock
+        self._ends: dict[ProtocolWrapper, IDelayedCall] = {}
+
+    def registerProtocol(self, p: ProtocolWrapper) -> None:
+        """A connection begins."""
+        if len(self._ends) >= MOST_CONNECTIONS:
+            _abort(next(iter(self._ends)))
+        super().registerProtocol(p)
+        self._ends[p] = self._clock.callLater(LONGEST_SECONDS, _abort, p)
+
+    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
+        """A connection has ended."""
+        super().unregisterProtocol(p)
+        end = self._ends.pop(p)
+        if end.active():
+            end.cancel()
+
+
+def _abort(connection: Any) -> None:
+    connection.abortConnection()
+
+
+def agent_site(reactor: Any, sampler: Sampler) -> WrappingFactory:
+    """The agent's web site, within bounds."""
+    pages = AgentPages(sampler).resource()
+    return FewConnections(reactor, QuietSite(pages, requestFactory=OnlyRequest, timeout=None, reactor=reactor))
+
+
+def agent_service(reactor: Any, sampler: Sampler, *, port: int = PORT, address: str = "") -> IService:
     """The agent on a TCP port; a taken port stops the start-up."""
-    interface = f":interface={address}" if address else ""
-    site = agent_site(sampler or Sampler(reactor))
-    service: IService = strports.service(f"tcp:{port}{interface}", site, reactor=reactor)
+    description = f"tcp6:{port}" if ":" in address else f"tcp:{port}"
+    if address:
+        description += ":interface=" + address.replace(":", r"\:")
+    service: IService = strports.service(description, agent_site(reactor, sampler), reactor=reactor)
     return service
 
 
@@ -181,7 +193,7 @@ class Options(usage.Options):
 
     optParameters = [
         ["port", "p", PORT, "The TCP port to answer on", _port],
-        ["address", "a", "", "Answer only on this address (default: all)"],
+        ["address", "a", "", "Answer only on this address (default: all of IPv4)"],
     ]
 
     def parseOptions(self, options: "list[str] | None" = None) -> None:
@@ -194,12 +206,16 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """What twistd runs; a taken port is one line and exit status 1."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as running
 
+    reactor: Any = running
     sys.excepthook = say_in_one_line(sys.excepthook)
-    sampler = Sampler(reactor, wall=WallTime(reactor, wall_clock))
-    agent = agent_service(reactor, port=options["port"], address=options["address"], sampler=sampler)
-    agent.setName("agent")
+    sampler = Sampler(reactor, wall=wall_clock, run=in_daemon_thread(reactor))
     top = OrderedService()
-    agent.setServiceParent(top)
+    for name, service in (
+        ("sampler", SamplerService(reactor, sampler)),
+        ("agent", agent_service(reactor, sampler, port=options["port"], address=options["address"])),
+    ):
+        service.setName(name)
+        service.setServiceParent(top)
     return cast(IService, top)
