@@ -2,6 +2,8 @@
 Tests for :mod:`piman.monitor.agent`.
 """
 
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -263,6 +265,22 @@ class ServiceTests(SynchronousTestCase):
         self.assertNotIn("Traceback", said)
 
     def test_unit(self) -> None:
-        """The unit file starts what the plugin is called, on the port where managers ask."""
+        """The unit starts what add_to_image writes, on the port where managers ask."""
         unit = (ROOT / "install/node/piman-agent.service").read_text()
-        self.assertIn("/twistd -n --pidfile= piman-agent --port 3000\n", unit)
+        self.assertIn(" /opt/piman-agent/bin/piman-agent --port 3000\n", unit)
+        self.assertTrue(os.access(ROOT / "install/node/piman-agent", os.X_OK))
+
+    def test_light(self) -> None:
+        """It imports nothing that only the manager needs: a Pi Zero 2 has 512 MB."""
+        code = "import sys, piman.monitor.agent; print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        modules = set(done.stdout.split())
+        heavy = {"pysnmp", "yaml", "rich", "treq", "sqlite3", "pyasn1", "twisted.conch", "twisted.names"}
+        self.assertEqual(modules & heavy, set(), done.stderr)
+        script = (ROOT / "install/node/add_to_image").read_text()
+        (listed,) = re.findall(r'(?s)MODULES="(.*?)"', script)
+        files = {name.replace(".", "/") for name in modules if name.partition(".")[0] == "piman"}
+        self.assertEqual(
+            {f"piman/{path}" for path in listed.split()},
+            {f"{file}/__init__.py" if (ROOT / file).is_dir() else f"{file}.py" for file in files},
+        )

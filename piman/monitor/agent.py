@@ -25,6 +25,7 @@ from klein import Klein
 from twisted.application import strports
 from twisted.application.service import IService
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python import usage
 from twisted.web.iweb import IRequest
@@ -219,3 +220,26 @@ def makeService(options: Options) -> IService:
         service.setName(name)
         service.setServiceParent(top)
     return cast(IService, top)
+
+
+# Without twistd
+
+
+def main(arguments: list[str]) -> None:
+    """
+    Run the agent until a signal ends it, as ``twistd -n piman-agent`` does.
+
+    What install/node/add_to_image puts onto a node starts so: twistd loads every plugin of Twisted for its list of
+    commands, and wants to write that list down.
+    """
+    from twisted.internet import reactor as running
+
+    reactor: Any = running
+    options = Options()
+    options.parseOptions(arguments)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+    agent = makeService(options)
+    agent.privilegedStartService()
+    agent.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", agent.stopService)
+    reactor.run()
