@@ -2,7 +2,7 @@
 """
 The agent: resident memory and processor time on a node that is asked every ten seconds.
 
-Lets install/node/add_to_image put the agent into a root file system, with wheels that fit this machine, starts it as its
+Lets install/node/add_to_image put the agent into a root file system, with wheels of this machine, starts it as its
 unit does, asks it as the manager does and Prometheus would, and prints a table as Markdown.
 
     .venv/bin/python -m pip download --only-binary=:all: -r install/node/requirements.txt --dest wheels
