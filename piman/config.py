@@ -21,6 +21,7 @@ from piman.hosts import HostRow, HostsFile
 from piman.hosts import load as load_hosts
 from piman.settings.checks import check, objection, warnings
 from piman.settings.inventory import nodes_and_slots, places, without_port
+from piman.settings.monitoring import Monitoring, read_monitoring, strangers
 from piman.settings.power import check_power
 from piman.settings.sections import (
     AddressRange,
@@ -67,6 +68,8 @@ _IN_FORCE_AT_ONCE = (
     "monitor.concurrency",
     "monitor.agent_port",
     "monitor.thresholds",
+    "monitor.tag_thresholds",
+    "monitor.node_thresholds",
     "monitor.config",
     "nodes",
     "operations.max_blast",
@@ -222,13 +225,6 @@ def _losses(hosts: HostsFile, file: Path, previous: Iterable[HostRow]) -> Iterat
         )
 
 
-def _check_monitoring(document: Document, report: Report) -> None:
-    if document.monitor.config is not None and not document.monitor.config.is_file():
-        report.at(
-            "monitor.config", f"{str(document.monitor.config)!r}, no such file", "the path of a monitoring.config"
-        )
-
-
 def _further_warnings(
     document: Document, subnet: IPv4Network, hosts: HostsFile, base: Path, report: Report
 ) -> Iterator[str]:
@@ -251,6 +247,7 @@ def _complete(
     resolver_files: Iterable[Path],
     base: Path,
     previous: Iterable[HostRow],
+    monitoring: Monitoring,
 ) -> Config:
     assert document.server_address is not None
     assert document.interface is not None
@@ -281,13 +278,15 @@ def _complete(
         grafana=document.grafana,
         control=control,
         operations=document.operations,
-        monitor=document.monitor,
-        alerts=document.alerts,
+        monitor=monitoring.section,
+        alerts=monitoring.alerts,
         log_dir=document.log_dir,
         warnings=(
             *_losses(hosts, document.hosts_file, previous),
             *warnings(document, report),
             *_further_warnings(document, subnet, hosts, base, report),
+            *monitoring.warnings,
+            *strangers(monitoring.section, nodes, document.tags),
         ),
     )
 
@@ -314,7 +313,7 @@ def load(
         raise ConfigError(report.problems)
     document = read_document(top, report)
     subnet = check(document, report)
-    _check_monitoring(document, report)
+    monitoring = read_monitoring(document, report, top.base)
     if power_kinds is not None:
         check_power(report, power_kinds)
     rows = previous.hosts if previous else ()
@@ -322,7 +321,7 @@ def load(
     _check_losses(hosts, document.hosts_file, rows, report)
     if report.problems or subnet is None:
         raise ConfigError(sorted(report.problems, key=lambda problem: problem.line))
-    return _complete(document, subnet, hosts, report, resolver_files, top.base, rows)
+    return _complete(document, subnet, hosts, report, resolver_files, top.base, rows, monitoring)
 
 
 # Reading again

@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.config import Config, ConfigError, differences, load, own_resolvers
+from piman.fleet.limits import Limit
 from piman.fleet.model import MACAddress, Slot, SwitchPort
 from piman.settings.readers import keys_of
 from piman.settings.sections import AddressRange, Document
@@ -227,7 +228,7 @@ alerts: [{kind: slack, url_file: slack.url}]
         self.assertEqual(config.images["lab"], Path("/srv/lab.tgz"))
         self.assertEqual(config.dhcp.pool, AddressRange(IPv4Address("172.30.4.100"), IPv4Address("172.30.4.199")))
         self.assertEqual(config.tftp.data_ports, (50000, 50063))
-        self.assertEqual(config.monitor.thresholds, {"cpu_percent": 90.0, "temp": 85.5})
+        self.assertEqual(config.monitor.thresholds, {"cpu_percent": Limit.of(90.0), "temp": Limit.of(85.5)})
         self.assertEqual(config.alerts, ({"kind": "slack", "url_file": "slack.url"},))
 
     def test_power_by_name(self) -> None:
@@ -354,6 +355,13 @@ class MistakeTests(_Case):
             ("monitor: {interval_seconds: nan}", "monitor.interval_seconds"),
             ("monitor: {thresholds: {ram: 1}}", "monitor.thresholds.ram"),
             ("monitor: {thresholds: {temp: inf}}", "monitor.thresholds.temp"),
+            ("monitor: {thresholds: {temp: [1]}}", "monitor.thresholds.temp"),
+            ("monitor: {thresholds: {temp: {clear: 5}}}", "monitor.thresholds.temp.above"),
+            ("monitor: {thresholds: {temp: {above: 5, clear: 6}}}", "monitor.thresholds.temp.clear"),
+            ("monitor: {thresholds: {temp: {above: 5, for_seconds: -1}}}", "monitor.thresholds.temp.for_seconds"),
+            ("monitor: {thresholds: {temp: {above: 5, what: 1}}}", "monitor.thresholds.temp.what"),
+            ("monitor: {tag_thresholds: {rack: {ram: 1}}}", "monitor.tag_thresholds.rack.ram"),
+            ("monitor: {node_thresholds: {pi13: {temp: much}}}", "monitor.node_thresholds.pi13.temp"),
             ("monitor: {config: nowhere.config}", "monitor.config"),
             ("alerts: [{url: x}]", "alerts[0]"),
             ("alerts: slack", "alerts"),

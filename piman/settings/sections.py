@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 import yaml
 
+from piman.fleet.limits import LimitsByReading
 from piman.settings.people import Token, User, token, user
 from piman.settings.readers import (
-    finite,
     flag,
     ipv4_address,
     kind_mapping,
@@ -42,12 +42,16 @@ from piman.settings.readers import (
     word_key,
 )
 from piman.settings.tags import Tag, read_tag
+from piman.settings.thresholds import (
+    LimitsByName,
+    read_node_thresholds,
+    read_tag_thresholds,
+    read_thresholds,
+)
 from piman.settings.yamlfile import Discarded, Report, Unreadable, Value
 
 MOST_PORTS = 1024
 """More than any switch has."""
-
-READINGS = ("cpu_percent", "memory_percent", "disk_percent", "num_pids", "temp")
 
 _addresses = list_of(ipv4_address, "a list of IPv4 addresses")
 
@@ -342,12 +346,6 @@ class OperationsSection:
     admission: bool = setting(flag, True)
 
 
-def _reading(name: str) -> str:
-    if name not in READINGS:
-        raise Unreadable("one of " + ", ".join(READINGS))
-    return name
-
-
 @attrs.frozen(kw_only=True)
 class MonitorSection:
     """Asking the agents."""
@@ -358,10 +356,10 @@ class MonitorSection:
     agent_port: int = setting(port_number, 3000)
     misses: int = setting(number(1, 1000), 3)
     concurrency: int = setting(number(1, 10_000), 200)
-    thresholds: Mapping[str, float] = setting(
-        mapping_of(_reading, finite, "reading: number pairs, like cpu_percent: 90"), {}, shown="none"
-    )
-    config: Path | None = setting(path, None, shown="unset")
+    thresholds: LimitsByReading = setting(read_thresholds, {}, shown="none")
+    tag_thresholds: LimitsByName = setting(read_tag_thresholds, {}, shown="none")
+    node_thresholds: LimitsByName = setting(read_node_thresholds, {}, shown="none")
+    config: Path | None = setting(path, None, shown="monitoring.config beside piman.yaml, if it is there")
 
 
 # The file
