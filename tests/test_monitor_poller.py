@@ -5,13 +5,15 @@ Tests for :mod:`piman.monitor.poller`.
 import json
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 from twisted.web.resource import Resource
@@ -20,10 +22,13 @@ from twisted.web.server import NOT_DONE_YET
 from piman.fleet.events import Event, NodeRecovered, NodeSilent, NodeUp, Recorded
 from piman.fleet.model import MACAddress, Node, NodeStatus, Phase
 from piman.fleet.nodes import NodeRegistry
+from piman.monitor.agent import AgentPages
 from piman.monitor.poller import EARLY, EARLY_SECONDS, PATHS, Poller, PollerService, PollerSettings, poller_service
-from piman.monitor.readings import LARGEST_ANSWER_BYTES, Reading
+from piman.monitor.readings import LARGEST_ANSWER_BYTES, Card, Reading
+from piman.monitor.sampling import Sampler
 
 READING = {"time": 1.5, "cpu_percent": 12.5, "memory_percent": 40.0, "disk_percent": 63.0, "num_pids": 97}
+REST = {"memory_percent": 40.0, "disk_percent": 63.0, "temp": 51.5, "uptime_seconds": 77.5, "under_voltage": True}
 SETTINGS = PollerSettings(interval_seconds=30, timeout_seconds=10, misses=3, concurrency=2)
 
 Answer = Callable[[Request], Any]
@@ -257,6 +262,30 @@ class QuestionTests(_Case):
         self.sweep(poller)
         self.assertEqual(self.fleet.asked[2:], ["172.30.4.2/event/", "172.30.4.2/events"])
         self.assertEqual(self.events.events, [])
+
+    def test_our_agent(self) -> None:
+        """What our own agent's pages say is understood, key by key."""
+        told = Reading(time=1.5, cpu_percent=12.5, num_pids=3, throttled=0x50005, card=Card(name="SD16G"), **REST)
+        pages = AgentPages(cast(Sampler, SimpleNamespace(reading=lambda: told))).resource()
+        poller = self.poller(_up(2), agent=StubTreq(pages))
+        self.sweep(poller)
+        self.assertEqual(poller.readings[_mac(2)][1], told)
+
+    def test_other_agents(self) -> None:
+        """Agents with ctime text, numbers as text or missing keys are up; what they lack is logged once."""
+        odd = {"time": "Sun Jan 26 00:53:20 2020", "cpu_percent": "12.5%", "num_pids": 97}
+        self.fleet.answers["172.30.4.2"] = lambda request: json.dumps(odd).encode()
+        lines: list[LogEvent] = []
+        globalLogPublisher.addObserver(lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, lines.append)
+        poller = self.poller(NodeStatus(mac=_mac(2), phase=Phase.BOOTING))
+        for _ in range(3):
+            self.sweep(poller)
+        reading = poller.readings[_mac(2)][1]
+        self.assertEqual((reading.cpu_percent, reading.num_pids, reading.disk_percent), (12.5, 97, None))
+        self.assertEqual(self.events.events, [NodeUp(mac=_mac(2), evidence="agent")])
+        said = [formatEvent(line) for line in lines if "complaints" in line]
+        self.assertEqual(said, [f"{_mac(2)}'s agent: no memory_percent, no disk_percent"])
 
     def test_leased_address(self) -> None:
         """The address that the node was seen with counts before the one in the files; without one it is not asked."""

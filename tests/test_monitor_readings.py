@@ -102,7 +102,7 @@ class AnswerTests(SynchronousTestCase):
             ({"time": {}}, "time is an object, no text of up to 128 characters"),
             ({"time": "x" * 129}, f"time is '{'x' * 129}', no text of up to 128 characters"),
             ({"under_voltage": 1}, "under_voltage is 1, neither true nor false"),
-            ({"card": {"name": 5}}, "name is 5, no text of up to 128 characters"),
+            ({"card": {"name": 5}}, "card.name is 5, no text of up to 128 characters"),
         ):
             reading = Reading.from_json(_with(**changes))
             self.assertEqual(reading.complaints, (complaint,))

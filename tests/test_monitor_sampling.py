@@ -11,6 +11,7 @@ import psutil
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from piman.monitor.board import Power, RootFileSystem
@@ -198,10 +199,14 @@ class SamplerTests(SynchronousTestCase):
         self.assertEqual((reading.disk_percent, reading.disk_stalled_seconds), (63.0, None))
 
     def test_failure(self) -> None:
-        """What cannot be measured is missing; the rest is told, and it is tried again."""
+        """What cannot be measured is missing, which is logged once; the rest is told, and it is tried again."""
+        lines: list[LogEvent] = []
+        globalLogPublisher.addObserver(lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, lines.append)
         sampler = self.sampler(disk=broken)
         sampler.sample()
         sampler.sample()
+        self.assertEqual([formatEvent(line) for line in lines], ["cannot measure: no such thing"])
         self.assertEqual((sampler.reading().disk_percent, sampler.reading().temp), (None, 51.5))
         self.assertEqual(self.threads.ran.count(broken), 2)
 
@@ -212,11 +217,11 @@ class SamplerTests(SynchronousTestCase):
         service.startService()
         self.assertEqual(sampler.reading().time, 500001000.0)
         pids, self.system.pids = self.system.pids, broken  # type: ignore[method-assign]
-        self.clock.advance(SAMPLE_SECONDS)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.clock.pump([SAMPLE_SECONDS] * 5)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1, "said once")
         self.system.pids = pids  # type: ignore[method-assign]
         self.clock.advance(SAMPLE_SECONDS)
-        self.assertEqual(sampler.reading().time, 500001000.0 + 2 * SAMPLE_SECONDS)
+        self.assertEqual(sampler.reading().time, 500001000.0 + 6 * SAMPLE_SECONDS)
         service.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -142,6 +142,7 @@ class _Memory:
 
     path: str = PATHS[0]
     misses: int = 0
+    complaints: tuple[str, ...] = ()
 
 
 class Poller:
@@ -256,7 +257,13 @@ class Poller:
 
     def _answered(self, node: Node, reading: Reading) -> None:
         self.answered += 1
-        self._memories.setdefault(node.mac, _Memory()).misses = 0
+        memory = self._memories.setdefault(node.mac, _Memory())
+        memory.misses = 0
+        if reading.complaints != memory.complaints:
+            memory.complaints = reading.complaints
+            self._log.info(
+                "{node}'s agent: {complaints}", node=node.name, complaints=", ".join(reading.complaints) or "all right"
+            )
         self.readings[node.mac] = (self._clock.seconds(), reading)
         status = self._nodes.status(node.mac)
         if status.phase is Phase.SILENT:

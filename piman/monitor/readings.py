@@ -111,7 +111,7 @@ class Reading:
         card = answer.get("card")
         return cls(
             **found,
-            card=Card(**_read(_CARD_KEYS, card, complaints)) if isinstance(card, dict) else None,
+            card=Card(**_read(_CARD_KEYS, card, complaints, "card.")) if isinstance(card, dict) else None,
             complaints=tuple(complaints),
         )
 
@@ -201,7 +201,9 @@ _CARD_KEYS: Mapping[str, _Read] = {
 }
 
 
-def _read(keys: Mapping[str, _Read], answer: Mapping[str, Any], complaints: list[str]) -> dict[str, Any]:
+def _read(
+    keys: Mapping[str, _Read], answer: Mapping[str, Any], complaints: list[str], prefix: str = ""
+) -> dict[str, Any]:
     """What each key means; null is as good as missing."""
     found: dict[str, Any] = {}
     for name, read in keys.items():
@@ -211,7 +213,7 @@ def _read(keys: Mapping[str, _Read], answer: Mapping[str, Any], complaints: list
         try:
             found[name] = read(value)
         except MalformedReading as reason:
-            complaints.append(f"{name} is {_shown(value)}, {reason}"[:200])
+            complaints.append(f"{prefix}{name} is {_shown(value)}, {reason}"[:200])
     return found
 
 

@@ -126,6 +126,7 @@ class Watch(Generic[T]):
         self._run = run
         self._begun: float | None = None
         self._latest: tuple[float, T] | None = None
+        self._is_failing = False
 
     def look(self) -> None:
         """Measure, unless the last time has not ended yet."""
@@ -135,11 +136,15 @@ class Watch(Generic[T]):
 
     def _measured(self, result: T) -> None:
         self._begun = None
+        self._is_failing = False
         self._latest = (self._clock.seconds(), result)
 
     def _failed(self, failure: Failure) -> None:
+        """Said once: a line every ten seconds would wear the card."""
         self._begun = None
-        self._log.warn("cannot measure: {reason}", reason=failure.value)
+        if not self._is_failing:
+            self._log.warn("cannot measure: {reason}", reason=failure.value)
+        self._is_failing = True
 
     def latest(self) -> T | None:
         """What was measured last, if it is not too old."""
@@ -252,15 +257,20 @@ class SamplerService(Service):
 
     def __init__(self, clock: IReactorTime, sampler: Sampler) -> None:
         self._sampler = sampler
+        self._is_failing = False
         self._loop = LoopingCall(self._sample)
         self._loop.clock = clock
 
     def _sample(self) -> None:
-        """A LoopingCall stops for good after one error, so there is none."""
+        """A LoopingCall stops for good after one error, so there is none; and one of a row is said."""
         try:
             self._sampler.sample()
         except Exception:
-            self._log.failure("cannot take a sample")
+            if not self._is_failing:
+                self._log.failure("cannot take a sample")
+            self._is_failing = True
+        else:
+            self._is_failing = False
 
     def startService(self) -> None:
         """Begin."""

@@ -303,6 +303,7 @@ class PackedTests(_Case):
 
     def test_archive(self) -> None:
         """What busybox unpacks, as the installer does, is what a folder becomes; packed with or without ./."""
+        self.need("busybox")
         for name, inside in (("a.tgz", "."), ("b.tar", "*")):
             archive = self.folder / name
             pack = f"tar -c{'z' if name.endswith('z') else ''}f '{archive}' {inside}"
@@ -338,6 +339,7 @@ class PackedTests(_Case):
 
     def test_disk(self) -> None:
         """An image of an ext4 file system, and one of a card with two partitions: the second is the system."""
+        self.need("mke2fs", "e2fsck", "debugfs", "sfdisk", "losetup")
         self.need_loop_devices()
         bare, card = self.folder / "root.img", self.folder / "card.img"
         make = ["mke2fs", "-q", "-t", "ext4", "-d", self.root, bare, "64M"]
@@ -361,6 +363,12 @@ class PackedTests(_Case):
         subprocess.run(["debugfs", "-R", f"rdump / {unpacked}", bare], check=True, capture_output=True, timeout=60)
         shutil.rmtree(unpacked / "lost+found")
         self.assertEqual(contents(unpacked), contents(self.expected))
+
+    def need(self, *programs: str) -> None:
+        """Or the test is none."""
+        missing = [name for name in programs if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+        if missing:
+            self.skipTest(f"not installed: {', '.join(missing)}")
 
     def need_loop_devices(self) -> None:
         """Or the test is none."""
