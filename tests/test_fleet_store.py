@@ -813,16 +813,22 @@ class HistoryTests(_InFolder):
             self.settle(store.close())
 
     def test_reading(self) -> None:
-        """Events can be asked for by node, after a number, the first or the last of them: always oldest first."""
+        """Events can be asked for by node, kind and number, the first or the last of them: always oldest first."""
         store = self.ready()
         for number in range(1, 9):
             store.observe(recorded(number, NodeRecovered(mac=MAC if number % 2 else OTHER_MAC)))
+        store.observe(recorded(9, NodeUp(mac=MAC, evidence="agent")))
         for question, expected in (
-            ({}, [1, 2, 3, 4, 5, 6, 7, 8]),
-            ({"mac": MAC}, [1, 3, 5, 7]),
+            ({}, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            ({"mac": MAC}, [1, 3, 5, 7, 9]),
             ({"mac": OTHER_MAC, "after": 2}, [4, 6, 8]),
             ({"after": 3, "limit": 2}, [4, 5]),
-            ({"after": 3, "limit": 2, "newest": True}, [7, 8]),
+            ({"after": 3, "limit": 2, "newest": True}, [8, 9]),
+            ({"before": 4}, [1, 2, 3]),
+            ({"before": 8, "limit": 2, "newest": True}, [6, 7]),
+            ({"kinds": ("NodeUp",)}, [9]),
+            ({"kinds": ("NodeUp", "NodeRecovered"), "mac": MAC, "after": 5}, [7, 9]),
+            ({"kinds": ("x' OR 1",)}, []),
             ({"mac": MACAddress(b"nobody")}, []),
         ):
             found = self.settle(store.events(**question))

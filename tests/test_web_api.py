@@ -368,7 +368,7 @@ class RestTests(InHalf):
         def broken(mac: object) -> Any:
             raise ZeroDivisionError("secret")
 
-        self.half.api._why = broken
+        self.half.api.answers._why = broken
         status, code, message, _ = self.refused("GET", "/api/v1/nodes/pi2")
         self.assertEqual((status, code), (500, "our-mistake"))
         self.assertNotIn("secret", message)

@@ -3,7 +3,7 @@ What the tests of the API share: a manager's half in memory, and a schema checke
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlencode
@@ -61,10 +61,23 @@ class MemoryHistory:
             self.kept.append(recorded)
 
     def events(
-        self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
+        self,
+        *,
+        mac: MACAddress | None = None,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 500,
+        newest: bool = False,
+        kinds: Collection[str] = (),
     ) -> "Deferred[list[Recorded]]":
         """As the history does."""
-        found = [each for each in self.kept if each.id > after and mac in (None, each.event.mac)]
+        found = [
+            each
+            for each in self.kept
+            if after < each.id < (before or float("inf"))
+            and mac in (None, each.event.mac)
+            and (not kinds or type(each.event).__name__ in kinds)
+        ]
         return succeed(found[-limit:] if newest else found[:limit])
 
 

@@ -11,7 +11,7 @@ the reports that changed since the last one (all of them in the first).  A reade
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -45,9 +45,16 @@ class History(Protocol):
     """What is needed of the history of events."""
 
     def events(
-        self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
+        self,
+        *,
+        mac: MACAddress | None = None,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 500,
+        newest: bool = False,
+        kinds: Collection[str] = (),
     ) -> "Deferred[list[Recorded]]":
-        """Stored events with numbers above ``after``."""
+        """Stored events with numbers above ``after`` and below ``before``, of these kinds or of all."""
 
 
 def message(kind: str, value: Any, number: int | None = None) -> bytes:

@@ -78,12 +78,12 @@ class Switchboard:
         self._desk = desk
         self._asked: dict[IPv4Address, _Asked] = {}
 
-    async def answers(self) -> Mapping[IPv4Address, Answer]:
+    async def answers(self, wait_seconds: float = WAIT_SECONDS) -> Mapping[IPv4Address, Answer]:
         """What each switch says of itself; an old answer when it is slow, :data:`WAITING` when there was none."""
-        asked = {address: self._ask(address, switch) for address, switch in self._desk.switches.items()}
+        asked = {address: self._ask(address, switch, wait_seconds) for address, switch in self._desk.switches.items()}
         return {address: await answer for address, answer in asked.items()}
 
-    def _ask(self, address: IPv4Address, switch: IPowerSwitch) -> "Deferred[Answer]":
+    def _ask(self, address: IPv4Address, switch: IPowerSwitch, wait_seconds: float) -> "Deferred[Answer]":
         known = self._asked.get(address)
         if known is None or known.switch is not switch:
             known = self._asked[address] = _Asked(switch)
@@ -93,7 +93,7 @@ class Switchboard:
         known.waiting.append(answered)
         if len(known.waiting) == 1:
             Deferred.fromCoroutine(_question(switch)).addBoth(self._tell, known)
-        return within(self._clock, WAIT_SECONDS, answered, known.answer)
+        return within(self._clock, wait_seconds, answered, known.answer)
 
     def _tell(self, result: Answer | Failure, known: _Asked) -> None:
         if isinstance(result, Failure):

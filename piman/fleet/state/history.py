@@ -249,17 +249,29 @@ class HistoryStore:
         return len(self._waiting)
 
     def events(
-        self, *, mac: MACAddress | None = None, after: int = 0, limit: int = 500, newest: bool = False
+        self,
+        *,
+        mac: MACAddress | None = None,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 500,
+        newest: bool = False,
+        kinds: Collection[str] = (),
     ) -> "Deferred[list[Recorded]]":
         """
         Stored events with numbers above ``after``, oldest first, of one node or of all; what waits is written first.
 
+        :param before: only numbers below it.
         :param newest: take the last ``limit`` of them instead of the first.
+        :param kinds: only events of these classes; none given: of all.
         """
+        names = {f"kind{index}": kind for index, kind in enumerate(kinds)}
         statement = "SELECT id, time, kind, payload FROM events WHERE id > :after"
+        statement += " AND id < :before" if before is not None else ""
         statement += " AND mac = :mac" if mac is not None else ""
+        statement += f" AND kind IN ({', '.join(f':{name}' for name in names)})" if names else ""
         statement += " ORDER BY id DESC LIMIT :limit" if newest else " ORDER BY id LIMIT :limit"
-        values = {"after": after, "mac": mac and mac.octets, "limit": limit}
+        values = {"after": after, "before": before, "mac": mac and mac.octets, "limit": limit, **names}
         if self._waiting:
             self._flush()
         rows = self.database.submit(lambda file: file.execute(statement, values).fetchall())
