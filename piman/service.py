@@ -82,6 +82,7 @@ from piman.web.openapi import document
 from piman.web.reference import Reference
 from piman.web.shelf import Shelf
 from piman.web.site import context_for
+from piman.web.standings import Standings
 from piman.web.stream import Stream
 from piman.words import Words, own_version
 
@@ -200,6 +201,7 @@ class Manager:
             is_stuck=self.casebook.is_stuck,
             settings=operation_settings(config),
         )
+        self.standings = Standings(reactor, registry=self.registry, judge=self.casebook.why, wall=self.wall)
         self.stream = Stream(
             reactor,
             operations=self.operations,
@@ -207,6 +209,7 @@ class Manager:
             last_id=lambda: self.events.last_id,
             labels=self.labels,
             wall=self.wall,
+            standings=self.standings,
         )
         self.measuring = Measuring(reactor, self.registry)
         self.guard = Guard(reactor, access_settings(config))

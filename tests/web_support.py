@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from piman.fleet.assignment import assigned
+from piman.fleet.diagnosis import Verdict
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Recorded
 from piman.fleet.interfaces import IEventObserver, IImages, ImageMissing
@@ -34,6 +35,7 @@ from piman.testing.power import MemoryPowerSwitch
 from piman.web.api import API, Caller
 from piman.web.openapi import SCHEMAS
 from piman.web.shelf import Shelf
+from piman.web.standings import Standings
 from piman.web.stream import Stream
 
 RACK = IPv4Address("172.30.4.254")
@@ -172,12 +174,17 @@ class Half:
             tags=lambda: self.tags,
             wall=WallTime(self.clock),
         )
+        self.faults: dict[MACAddress, Verdict] = {}
+        self.standings = Standings(
+            self.clock, registry=self.registry, judge=lambda mac: self.faults.get(mac, Verdict(None, "It is well."))
+        )
         self.stream = Stream(
             self.clock,
             operations=self.operations,
             history=self.history,
             last_id=lambda: self.log.last_id,
             labels=lambda: {RACK: "rack-a"},
+            standings=self.standings,
         )
         for observer in (self.registry, self.operations, self.history, self.stream):
             self.log.add_observer(observer)

@@ -152,12 +152,13 @@ class API:
     def stream(self, request: IRequest) -> "Deferred[None]":
         """Events and changes of operations as they happen."""
         parameters = _parameters(request)
-        wishes.only(parameters, "node", "operation", "after")
+        wishes.only(parameters, "node", "operation", "after", "nodes")
         name, operation = wishes.word(parameters, "node"), wishes.word(parameters, "operation")
         if operation is not None:
             self.answers.find_operation(operation)
         mac = self.answers.board(name) if name is not None else None
-        return self._stream.open(request, after=_resume_after(request), mac=mac, operation=operation)
+        nodes = bool(wishes.number(parameters, "nodes", 0, 1))
+        return self._stream.open(request, after=_resume_after(request), mac=mac, operation=operation, nodes=nodes)
 
     # Switches, and what hangs on them
 

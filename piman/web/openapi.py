@@ -267,6 +267,7 @@ _AFTER = _parameter("after", "query", _whole(), "Only events with larger numbers
 _LIMIT = _parameter("limit", "query", _whole(), f"At most so many ({USUAL_EVENTS}; up to {MOST_EVENTS}).")
 _NODE_QUERY = _parameter("node", "query", _text(), "Only those of this node.")
 _OPERATION_QUERY = _parameter("operation", "query", _text(), "Only changes of this operation, and no events.")
+_NODES_QUERY = _parameter("nodes", "query", _whole(), "1: also how all nodes stand, and which of them changed.")
 _LAST_EVENT = _parameter("Last-Event-ID", "header", _whole(), "The last event that is known: what came since is sent.")
 
 
@@ -289,8 +290,8 @@ _CANCEL: JSON = {
 
 _STREAM: JSON = {
     "operationId": "stream",
-    "summary": "Events (message event) and changes of operations (message operation) as they happen.",
-    "parameters": [_NODE_QUERY, _OPERATION_QUERY, _AFTER, _LAST_EVENT],
+    "summary": "Events, changes of operations and of nodes as they happen (messages event, operation, nodes).",
+    "parameters": [_NODE_QUERY, _OPERATION_QUERY, _NODES_QUERY, _AFTER, _LAST_EVENT],
     "responses": _answers("Server-sent events.", _content(_text(), "text/event-stream"), 400, 404, 503),
 }
 

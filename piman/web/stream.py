@@ -5,6 +5,7 @@ Events and changes of operations as they happen: server-sent events, resumable, 
 A message ``event`` carries a recorded event, its number is the message's id; ``operation`` carries an operation with
 the reports that changed since the last one (all of them in the first).  A reader that comes back with
 ``Last-Event-ID`` is given the stored events since; one that reads too slowly is cut off, and may come back likewise.
+Who wants ``nodes`` is told how all nodes stand, and then in one message a second which of them changed.
 
 1. WHATWG HTML, 9.2 Server-sent events
 """
@@ -29,6 +30,7 @@ from piman.fleet.operations.book import Operations
 from piman.fleet.operations.orders import Operation
 from piman.fleet.walltime import WallTime
 from piman.web import shapes
+from piman.web.standings import Standings
 from piman.web.wishes import Refusal
 
 MOST_READERS = 64
@@ -71,13 +73,21 @@ class Reader:
     :ivar done: fires when the stream is over; cancelling it is the reader's end.
     :param mac: only events of this board.
     :param operation: only changes of this operation, and no events.
+    :param nodes: also how nodes stand.
     """
 
     def __init__(
-        self, request: IRequest, gone: Callable[["Reader"], None], *, mac: MACAddress | None, operation: str | None
+        self,
+        request: IRequest,
+        gone: Callable[["Reader"], None],
+        *,
+        mac: MACAddress | None,
+        operation: str | None,
+        nodes: bool,
     ) -> None:
         self.mac = mac
         self.operation = operation
+        self.nodes = nodes
         self.done: Deferred[None] = Deferred(lambda _: self._end())
         self._request: Any = request
         self._gone = gone
@@ -111,10 +121,19 @@ class Reader:
         if self._waiting_bytes > MOST_WAITING_BYTES:
             self.cut()
 
-    async def replay(self, history: History, after: int, wall: WallTime) -> None:
-        """Send what is stored since, then what came meanwhile."""
+    async def replay(
+        self, history: History, after: int | None, wall: WallTime, first: Sequence[bytes] = ()
+    ) -> None:
+        """
+        Send what is stored since, then what came meanwhile.
+
+        :param after: None: nothing that is stored.
+        :param first: messages that come before all this, as fast as the reader takes them.
+        """
         self._is_replaying = True
-        while not self._is_over:
+        for data in first:
+            await self._write(data)
+        while after is not None and not self._is_over:
             page = await history.events(mac=self.mac, after=after, limit=PAGE)
             for recorded in page:
                 after = recorded.id
@@ -122,7 +141,8 @@ class Reader:
             if len(page) < PAGE:
                 break
         self._is_replaying = False
-        self._waiting = deque(each for each in self._waiting if each[0] is None or each[0] > after)
+        known = after or 0
+        self._waiting = deque(each for each in self._waiting if each[0] is None or each[0] > known)
         self._flush()
 
     async def _write(self, data: bytes) -> None:
@@ -189,6 +209,7 @@ class Stream:
 
     :param last_id: the number of the newest event.
     :param labels: what people call the switches.
+    :param standings: how nodes stand; without it nobody is told.
     """
 
     _log = Logger()
@@ -202,8 +223,12 @@ class Stream:
         last_id: Callable[[], int],
         labels: Callable[[], Mapping[Any, str]],
         wall: WallTime | None = None,
+        standings: Standings | None = None,
     ) -> None:
         self._wall = wall or WallTime(clock)
+        self._standings = standings
+        if standings is not None:
+            standings.tell = self._send_standings
         self.readers: list[Reader] = []
         self._operations = operations
         self._history = history
@@ -221,28 +246,38 @@ class Stream:
         after: int | None = None,
         mac: MACAddress | None = None,
         operation: str | None = None,
+        nodes: bool = False,
     ) -> "Deferred[None]":
         """
         Begin to tell this request; fires when the stream is over.
 
         :param after: the number of the last event that it knows; None: it wants only what comes.
+        :param nodes: also how nodes stand.
         :raises Refusal: when there are too many readers.
         """
         if len(self.readers) >= MOST_READERS:
             hint = "Close some: each page and each piman-ctl --follow is one."
             raise Refusal(503, "too-many-readers", f"{MOST_READERS} readers follow the stream already", hint)
-        reader = Reader(request, self._forget, mac=mac, operation=operation)
+        reader = Reader(request, self._forget, mac=mac, operation=operation, nodes=nodes)
         self.readers.append(reader)
         if not self._beat.running:
             self._beat.start(BEAT_SECONDS, now=False)
         reader.begin()
         self._send_operations(reader)
-        if operation is None and after is not None:
-            replayed = Deferred.fromCoroutine(reader.replay(self._history, after, self._wall))
-            replayed.addErrback(self._replay_failed, reader)
-        elif operation is None:
+        if operation is None and after is None:
             reader.send(message("open", {"last": self._last_id()}, self._last_id()))
+        self._send_past(reader, after if operation is None else None)
         return reader.done
+
+    def _send_past(self, reader: Reader, after: int | None) -> None:
+        """How nodes stand, and what was since ``after``."""
+        standings = self._standings if reader.nodes else None
+        if standings is not None:
+            standings.follow()
+        if standings is not None or after is not None:
+            whole = standings.whole() if standings is not None else ()
+            replayed = Deferred.fromCoroutine(reader.replay(self._history, after, self._wall, whole))
+            replayed.addErrback(self._replay_failed, reader)
 
     def _replay_failed(self, failure: Failure, reader: Reader) -> None:
         if failure.check(CancelledError) is None:
@@ -259,17 +294,23 @@ class Stream:
     def _forget(self, reader: Reader) -> None:
         if reader in self.readers:
             self.readers.remove(reader)
+            if reader.nodes and self._standings is not None:
+                self._standings.leave()
         if not self.readers and self._beat.running:
             self._beat.stop()
 
     def _send_beat(self) -> None:
+        """A script in a browser cannot hear comments, and must know whether its connection lives."""
+        beat = message("beat", {})
         for reader in list(self.readers):
-            reader.send(b":\n\n")
+            reader.send(beat if reader.nodes else b":\n\n")
 
     def close(self) -> None:
         """End all streams."""
         for reader in list(self.readers):
             reader.close()
+        if self._standings is not None:
+            self._standings.close()
 
     # What happens
 
@@ -281,6 +322,11 @@ class Stream:
         data = message("event", shapes.event(self._wall.to_wall(recorded)), recorded.id)
         for reader in readers:
             reader.send(data, recorded.id)
+
+    def _send_standings(self, data: bytes) -> None:
+        for reader in list(self.readers):
+            if reader.nodes:
+                reader.send(data)
 
     def _operation(self, operation: Operation, indexes: Sequence[int] | None = None) -> shapes.JSON:
         return shapes.operation(self._wall.to_wall(operation), self._labels(), indexes)
