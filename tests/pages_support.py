@@ -2,7 +2,7 @@
 What the tests of the pages share: racks of any size in every state, and a small site around the pages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -12,11 +12,13 @@ from twisted.internet.task import Clock
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.static import File
+from zope.interface import implementer
 
 from piman.fleet import events
 from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
-from piman.fleet.events import Event
+from piman.fleet.events import Event, Recorded
+from piman.fleet.interfaces import IEventObserver
 from piman.fleet.model import MACAddress, Node, Slot, Stage, SwitchPort
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations, OperationSettings
@@ -76,7 +78,8 @@ class Wall:
         self.registry = NodeRegistry(self.nodes, self.slots)
         self.casebook = Casebook(self.clock, nodes=self.registry)
         self.log, self.history, self.images = EventLog(self.clock), MemoryHistory(), MemoryImages()
-        self.switches = {place.address: MemoryPowerSwitch(label=place.label) for place in self.places}
+        numbers = range(1, ports + 1)
+        self.switches = {place.address: MemoryPowerSwitch(numbers, label=place.label) for place in self.places}
         self.operations = Operations(
             self.clock,
             desk=PowerDesk(self.clock, dict(self.switches)),
@@ -145,7 +148,7 @@ class Wall:
 
         :param seconds: between two stages, on a clock that can be advanced.
         """
-        for phase, event in _boot(node):
+        for phase, event in boot_of(node):
             self.emit(event)
             if phase == until:
                 return
@@ -171,7 +174,8 @@ class Wall:
             self.emit(events.StrangerSeen(mac=mac_of(900_000 + number), stage=Stage.ROM, serial="0a0b0c0d", model="3B"))
 
 
-def _boot(node: Node) -> Iterator[tuple[str, Event]]:
+def boot_of(node: Node) -> Iterator[tuple[str, Event]]:
+    """A boot, event by event, with the phase that each leads to."""
     assert node.address is not None
     mac, address = node.mac, node.address
     known: dict[str, Any] = {"serial": mac.octets[2:].hex(), "model": "4B"}
@@ -187,6 +191,31 @@ def _boot(node: Node) -> Iterator[tuple[str, Event]]:
     yield "imaging", events.ImageStarted(mac=mac, intent="1" * 32, door="tcp")
     yield "booting", events.Installed(mac=mac, intent="1" * 32, digest=IMAGE_DIGEST)
     yield "up", events.NodeUp(mac=mac, evidence="agent")
+
+
+@implementer(IEventObserver)
+class Life:
+    """
+    Boards that boot when their ports are given power.
+
+    :param seconds: of each stage, for the board of this number.
+    """
+
+    def __init__(self, wall: Wall, seconds: Callable[[int], float]) -> None:
+        self._wall = wall
+        self._seconds = seconds
+        self._nodes = {node.mac: (index, node) for index, node in enumerate(wall.nodes)}
+        wall.log.add_observer(self)
+
+    def observe(self, recorded: Recorded) -> None:
+        """Power is given, by an operation."""
+        event = recorded.event
+        if isinstance(event, (events.PowerCycled, events.PowerGiven)) and event.operation and event.mac in self._nodes:
+            index, node = self._nodes[event.mac]
+            pace = self._seconds(index)
+            for place, (_, later) in enumerate(boot_of(node)):
+                if place:
+                    self._wall.clock.callLater(place * pace, self._wall.emit, later)
 
 
 class SmallSite(Resource):

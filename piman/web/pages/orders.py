@@ -24,26 +24,30 @@ TITLES = {
 
 def remaining_seconds(reports: list[JSON], at_most: int, now: float) -> float | None:
     """
-    How long it still takes, from the median of the targets that are done; None: it cannot be told.
+    How long it still takes, as the targets that are done tell; None: it cannot be told.
 
-    It cannot be told when fewer than three are done, or when one at work takes half as long again as they did.
+    The larger of two: what the median of them makes of those that are left, and what is left at the rate at which
+    they came back (the quick ones come back first, and what the manager holds back waits longer).  It cannot be told
+    when fewer than three are done, or when one at work takes half as long again as they did.
     ``static/estimate.js`` does the same; tests/estimates.json holds the cases for both.
     """
     finished = [each for each in reports if each["step"] == "done" and each["started"]]
     done: list[float] = [each["finished"] - each["started"] for each in finished]
     waiting = sum(1 for each in reports if each["step"] == "waiting")
     busy = [each for each in reports if not each["final"] and each["step"] != "waiting"]
-    at_work: list[float] = [now - each["started"] for each in busy]
-    if len(done) < LEAST_FINISHED or not (waiting or at_work):
+    ages: list[float] = [now - each["started"] for each in busy]
+    if len(done) < LEAST_FINISHED or not (waiting or ages):
         return None
     usual = median(done)
-    if any(age > usual * LATE for age in at_work):
+    if any(age > usual * LATE for age in ages):
         return None
-    left = [max(0.0, usual - age) for age in at_work]
+    ends = [each["finished"] for each in finished]
+    at_this_rate: float = (waiting + len(ages)) * (max(ends) - min(ends)) / (len(ends) - 1)
+    left = [max(0.0, usual - age) for age in ages]
     if not waiting:
-        return max(left)
-    width = max(at_most, len(at_work), 1)
-    return (fmean(left) if left else 0.0) + ceil(waiting / width) * usual
+        return max(*left, at_this_rate)
+    width = max(at_most, len(ages), 1)
+    return max(at_this_rate, (fmean(left) if left else 0.0) + ceil(waiting / width) * usual)
 
 
 def progress(operation: JSON, now: float) -> JSON:

@@ -34,7 +34,7 @@ SWITCH_SECONDS = 0.5
 """So long the rack waits for its switches; what they say is there when it is asked for again."""
 BOOT_EVENTS = 1000
 """Events of which the boots of a node are made."""
-NODE_EVENTS = 40
+NODE_EVENTS = 25
 """Events on the page of a node."""
 INSTALLATIONS = 5000
 """The newest so many tell which node has which image."""

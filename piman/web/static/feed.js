@@ -41,8 +41,8 @@ export class Feed {
       this._heard();
       take(JSON.parse(message.data));
     });
-    on("open", () => {});
-    source.onopen = () => this._begin();
+    // The manager has a message of this name, too: it is told after the connection is there.
+    source.addEventListener("open", (event) => { if (!(event instanceof MessageEvent)) this._begin(); });
     on("beat", () => {});
     on("nodes", (data) => data.nodes.forEach((node) => this._node(node)));
     on("operation", (data) => this._operation(data));

@@ -4,6 +4,7 @@ import { remainingSeconds } from "./estimate.js";
 import { counted, duration, make, post, setText, toast } from "./page.js";
 
 const PARTS = ["done", "failed", "cancelled", "busy", "waiting"];
+const MOST_TROUBLE = 5;
 const TITLES = { restart: "Restart", reinstall: "Reinstall", "power-on": "Power on", "power-off": "Power off" };
 
 /** @param {import("./feed.js").Operation} operation */
@@ -63,8 +64,10 @@ function showTrouble(list, operation) {
   const key = trouble.map((each) => `${each.index} ${each.reason}`).join("\n");
   if (list.dataset.key === key) return;
   list.dataset.key = key;
-  list.replaceChildren(...trouble.map((each) =>
+  list.replaceChildren(...trouble.slice(0, MOST_TROUBLE).map((each) =>
     make("li", {}, make("strong", {}, each.target.name), `: ${each.reason} ${each.remedy}`)));
+  const more = trouble.length - MOST_TROUBLE;
+  if (more > 0) list.append(make("li", {}, make("a", { href: `/operations/${operation.id}` }, `and ${more} more`)));
 }
 
 /** Make the cancel buttons below an element work. @param {HTMLElement} root @param {string} id */
