@@ -116,7 +116,13 @@ class Wall:
         )
         self.role, self.user = "operator", "ada"
         self.readings: dict[MACAddress, Any] = {}
-        self.pages = Pages(self.api.answers, self.standings, self._context, self.readings.get)
+        self.pages = Pages(
+            self.api.answers,
+            self.standings,
+            images=self._image_list,
+            context=self._context,
+            readings=self.readings.get,
+        )
 
     def atlas(self) -> Atlas:
         """What words can name."""
@@ -125,6 +131,9 @@ class Wall:
     async def _why(self, mac: MACAddress) -> Explanation:
         found = self.casebook.why(mac)
         return Explanation(found.sentence, found.remedy)
+
+    async def _image_list(self) -> list[dict[str, Any]]:
+        return [await self.api._image(name) for name in self.images.names]
 
     def _context(self, request: IRequest) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ What a page shows comes from :class:`piman.web.answers.Answers`, the values that
 browser to the API.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ INSTALLATIONS = 5000
 
 Context = Callable[[IRequest], Mapping[str, Any]]
 Readings = Callable[[MACAddress], JSON | None]
+Images = Callable[[], Awaitable[list[JSON]]]
 
 
 class Pages:
     """
     All pages.
 
+    :param images: all images, as the API tells them.
     :param context: what the frame shows for a request: ``csrf_token``, ``user``, ``role``, ``site_name``, ``version``.
     :param readings: the latest reading of a node's agent, with the ``time`` when it came; None: there is none.
     """
@@ -55,10 +57,17 @@ class Pages:
     _log = Logger()
 
     def __init__(
-        self, answers: Answers, standings: Standings, context: Context, readings: Readings = lambda mac: None
+        self,
+        answers: Answers,
+        standings: Standings,
+        *,
+        images: Images,
+        context: Context,
+        readings: Readings = lambda mac: None,
     ) -> None:
         self._answers = answers
         self._standings = standings
+        self._images = images
         self._context = context
         self._readings = readings
         self._templates = environment()
@@ -177,7 +186,7 @@ class Pages:
     @app.route("/images", methods=["GET", "HEAD"])
     async def images(self, request: IRequest) -> bytes:
         """All images, and which nodes have them."""
-        images = (await self._answers.images())["images"]
+        images = await self._images()
         installed = await self._answers.recorded(limit=INSTALLATIONS, newest=True, kinds=(Installed.__name__,))
         digests = {str(each.event.mac): each.event.digest for each in installed if isinstance(each.event, Installed)}
         nodes = self._answers.nodes()["nodes"]
