@@ -74,11 +74,12 @@ from piman.web.access import visitors
 from piman.web.access.guard import Guard
 from piman.web.access.login import Login
 from piman.web.access.passwords import Checker
+from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
-from piman.web.front import Front
 from piman.web.metrics import sources
 from piman.web.openapi import document
+from piman.web.pages.resource import Pages
 from piman.web.reference import Reference
 from piman.web.shelf import Shelf
 from piman.web.site import context_for
@@ -260,6 +261,15 @@ class Manager:
             tags=lambda: self.config.tags,
             wall=self.wall,
         )
+        self.answers = Answers(
+            reactor,
+            registry=self.registry,
+            operations=self.operations,
+            atlas=self.atlas,
+            history=self.history,
+            why=self.why,
+            wall=self.wall,
+        )
         self._hangup: Any = None
 
     def atlas(self) -> Atlas:
@@ -274,6 +284,13 @@ class Manager:
         """Why a node is where it is; its switch is asked first."""
         found = await self.casebook.look(mac)
         return Explanation(found.sentence, found.remedy)
+
+    def reading(self, mac: MACAddress) -> dict[str, Any] | None:
+        """What a node's agent told last, with the ``time`` when it came."""
+        if mac not in self.monitor.poller.readings:
+            return None
+        came, reading = self.monitor.poller.readings[mac]
+        return {**attrs.asdict(reading), "time": came + self.wall.ahead}
 
     def in_thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
         """Do it where it holds nobody up."""
@@ -577,14 +594,12 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
     :param caller: who sent a request.
     """
     return API(
-        manager.reactor,
+        manager.answers,
         registry=manager.registry,
         operations=manager.operations,
         atlas=manager.atlas,
-        history=manager.history,
         shelf=manager.shelf,
         stream=manager.stream,
-        why=manager.why,
         wall=manager.wall,
         caller=caller,
         version=own_version(),
@@ -634,13 +649,20 @@ def _web_service(manager: Manager, grafana: IResource | None) -> IService:
         agent_port=lambda: manager.config.monitor.agent_port,
         grafana=grafana,
     )
+    pages = Pages(
+        manager.answers,
+        manager.standings,
+        images=manager.shelf.images,
+        context=context,
+        readings=manager.reading,
+    )
     service: IService = site_service(
         reactor,
         manager.config,
         guard=manager.guard,
         door=manager.door,
         parts={"api": reference, "healthz": api, "openapi.json": api, "login": login, "logout": login, **measured},
-        rest=Front(manager.registry, context).resource(),
+        rest=pages.resource(),
         end=manager.stream.close,
     )
     return service

@@ -20,7 +20,7 @@ from piman.web.access.guard import AccessSettings, Guard
 from piman.web.access.hosts import HostRule
 from piman.web.access.visitors import caller_of
 from piman.web.connections import BoundedSite, Bounds
-from piman.web.front import Front
+from piman.web.pages.resource import Pages
 from piman.web.site import Root, context_for, knows
 from piman.web.static_files import StaticFiles
 from tests.web_support import Half
@@ -105,7 +105,8 @@ class InSite(SynchronousTestCase):
         self.context = context_for("Lab 4", "2.0.0")
         api = self.half.api.resource()
         self.parts = {"api": api, "healthz": api, "openapi.json": api, **self.further_parts()}
-        rest = Front(self.half.registry, self.context).resource()
+        half = self.half
+        rest = Pages(half.answers, half.standings, images=half.shelf.images, context=self.context).resource()
         self.site = BoundedSite(
             Root(self.guard, self.parts, rest), reactor=self.half.clock, knows=knows(self.guard), bounds=self.bounds
         )

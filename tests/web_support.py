@@ -32,6 +32,7 @@ from piman.fleet.state.intents import IntentBook
 from piman.fleet.walltime import WallTime
 from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
+from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.openapi import SCHEMAS
 from piman.web.shelf import Shelf
@@ -188,17 +189,25 @@ class Half:
         )
         for observer in (self.registry, self.operations, self.history, self.stream):
             self.log.add_observer(observer)
-        self.api = API(
+        self.answers = Answers(
             self.clock,
             registry=self.registry,
             operations=self.operations,
             atlas=lambda: atlas,
             history=self.history,
+            why=lambda mac: succeed(Explanation(f"why {mac}", "Do something.")),
+            wall=WallTime(self.clock),
+        )
+        self.api = API(
+            self.answers,
+            registry=self.registry,
+            operations=self.operations,
+            atlas=lambda: atlas,
             shelf=self.shelf,
             stream=self.stream,
-            why=lambda mac: succeed(Explanation(f"why {mac}", "Do something.")),
             caller=lambda request: self.caller,
             version=VERSION,
+            wall=WallTime(self.clock),
         )
         self.treq = StubTreq(self.api.resource())
 

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -28,7 +27,7 @@ from piman.fleet.operations.targets import Atlas, BadTargets
 from piman.fleet.walltime import WallTime
 from piman.fleet.whereabouts import chart, find, survey
 from piman.web import shapes, wishes
-from piman.web.answers import Answers, Why
+from piman.web.answers import Answers
 from piman.web.asking import answer as _answer
 from piman.web.asking import body as _body
 from piman.web.asking import parameters as _parameters
@@ -36,7 +35,7 @@ from piman.web.asking import whole
 from piman.web.image_routes import add_image_routes
 from piman.web.openapi import document
 from piman.web.shelf import Asked, Shelf
-from piman.web.stream import History, Stream
+from piman.web.stream import Stream
 from piman.web.wishes import Refusal
 
 
@@ -67,36 +66,26 @@ class API:
 
     def __init__(
         self,
-        clock: IReactorTime,
+        answers: Answers,
         *,
         registry: NodeRegistry,
         operations: Operations,
         atlas: Callable[[], Atlas],
-        history: History,
         shelf: Shelf,
         stream: Stream,
-        why: Why,
         caller: Callable[[IRequest], Caller],
         version: str,
-        wall: WallTime | None = None,
+        wall: WallTime,
     ) -> None:
-        self._wall = wall or WallTime(clock)
+        self.answers = answers
+        self.shelf = shelf
+        self._wall = wall
         self._registry = registry
         self._operations = operations
         self._atlas = atlas
-        self.shelf = shelf
         self._stream = stream
         self._caller = caller
         self._version = version
-        self.answers = Answers(
-            clock,
-            registry=registry,
-            operations=operations,
-            atlas=atlas,
-            history=history,
-            why=why,
-            wall=self._wall,
-        )
 
     def asked(self, request: IRequest) -> Asked:
         """Who asks for a change of images."""

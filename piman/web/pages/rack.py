@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from piman.fleet.model import Phase
-from piman.web.pages.rendering import FAMILIES
+from piman.web.rendering import FAMILIES
 from piman.web.shapes import JSON
 
 MOST_DRAWN = 64

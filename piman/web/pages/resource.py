@@ -7,7 +7,6 @@ browser to the API.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from klein import Klein
@@ -17,7 +16,6 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import NotFound
 
-from piman.fleet.events import Installed
 from piman.fleet.model import MACAddress
 from piman.web import shapes, wishes
 from piman.web.answers import Answers
@@ -25,7 +23,7 @@ from piman.web.api import refusal_of
 from piman.web.pages import listing, orders
 from piman.web.pages.boots import boots
 from piman.web.pages.rack import rack
-from piman.web.pages.rendering import environment, render
+from piman.web.rendering import page as render
 from piman.web.shapes import JSON
 from piman.web.standings import Standings
 from piman.web.wishes import Refusal
@@ -36,19 +34,17 @@ BOOT_EVENTS = 1000
 """Events of which the boots of a node are made."""
 NODE_EVENTS = 25
 """Events on the page of a node."""
-INSTALLATIONS = 5000
-"""The newest so many tell which node has which image."""
 
 Context = Callable[[IRequest], Mapping[str, Any]]
 Readings = Callable[[MACAddress], JSON | None]
-Images = Callable[[], Awaitable[list[JSON]]]
+Images = Callable[[], Awaitable[JSON]]
 
 
 class Pages:
     """
     All pages.
 
-    :param images: all images, as the API tells them.
+    :param images: all images, who has and who gets them, as the API tells it.
     :param context: what the frame shows for a request: ``csrf_token``, ``user``, ``role``, ``site_name``, ``version``.
     :param readings: the latest reading of a node's agent, with the ``time`` when it came; None: there is none.
     """
@@ -70,7 +66,6 @@ class Pages:
         self._images = images
         self._context = context
         self._readings = readings
-        self._templates = environment()
 
     def resource(self) -> IResource:
         """All pages as one resource."""
@@ -82,7 +77,7 @@ class Pages:
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
         context = {**self._context(request), "page": page, "now": self._answers.now()}
-        return render(self._templates, template, context, **values)
+        return render(template, context, **values)
 
     # The rack
 
@@ -186,12 +181,7 @@ class Pages:
     @app.route("/images", methods=["GET", "HEAD"])
     async def images(self, request: IRequest) -> bytes:
         """All images, and which nodes have them."""
-        images = await self._images()
-        installed = await self._answers.recorded(limit=INSTALLATIONS, newest=True, kinds=(Installed.__name__,))
-        digests = {str(each.event.mac): each.event.digest for each in installed if isinstance(each.event, Installed)}
-        nodes = self._answers.nodes()["nodes"]
-        shown = [{**image, **_holders(image, nodes, digests), "modified": _modified(image)} for image in images]
-        return self._page(request, "images.html", "images", images=shown)
+        return self._page(request, "images.html", "images", known=await self._images())
 
     # Operations
 
@@ -229,24 +219,6 @@ class Pages:
         title = {404: "Not found", 405: "Not allowed", 500: "Our mistake"}.get(refusal.status, "This cannot be done")
         values = {"title": title, "message": refusal.message, "hint": refusal.hint}
         return self._page(request, "error.html", "", refusal.status, **values)
-
-
-def _holders(image: JSON, nodes: list[JSON], digests: Mapping[str, str]) -> JSON:
-    """The nodes that are to have the image, and those on whose cards it, or something else, was put last."""
-    wanted = [node for node in nodes if node["image"] == image["name"]]
-    holding = [node for node in nodes if image["digest"] and digests.get(node["id"]) == image["digest"]]
-    other = [node for node in wanted if node["id"] in digests and digests[node["id"]] != image["digest"]]
-    return {"wanted": wanted, "holding": holding, "other": other, "default": image.get("default", False)}
-
-
-def _modified(image: JSON) -> float:
-    """When the file of an image was changed last; 0: it is not there."""
-    if not image["path"]:
-        return 0.0
-    try:
-        return Path(image["path"]).stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _parameters(request: Any) -> Mapping[bytes, list[bytes]]:

@@ -1,5 +1,5 @@
 """
-Tests for :mod:`piman.web.pages.rendering`: the frame of every page.
+Tests for :mod:`piman.web.rendering`: the frame of every page.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet.model import Phase
-from piman.web.pages.rendering import FAMILIES, counted, duration, environment, moment, render, size
+from piman.web.rendering import FAMILIES, counted, duration, moment, page, size
 
 STATIC = Path(__file__).resolve().parent.parent / "piman/web/static"
 CONTEXT: dict[str, Any] = {
@@ -28,7 +28,7 @@ class FrameTests(SynchronousTestCase):
 
     def page(self, **changes: Any) -> str:
         """The page of an error."""
-        return render(environment(), "error.html", {**CONTEXT, **changes}, **WRONG).decode()
+        return page("error.html", {**CONTEXT, **changes}, **WRONG).decode()
 
     def test_escapes(self) -> None:
         """Texts are escaped, of the page and of its frame."""
@@ -41,7 +41,7 @@ class FrameTests(SynchronousTestCase):
     def test_strict(self) -> None:
         """A value that a template needs and nobody gave is an error."""
         with self.assertRaises(UndefinedError):
-            render(environment(), "error.html", {}, **WRONG)
+            page("error.html", {}, **WRONG)
 
     def test_current(self) -> None:
         """One item of the navigation is the current one."""
