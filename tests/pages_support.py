@@ -114,6 +114,7 @@ class Wall:
             caller=lambda request: Caller("ada", "127.0.0.1"),
             version="2.0.0",
         )
+        self.is_away = False
         self.role, self.user = "operator", "ada"
         self.readings: dict[MACAddress, Any] = {}
         self.pages = Pages(
@@ -144,6 +145,12 @@ class Wall:
             "version": "2.0.0",
             "page": "",
         }
+
+    def away(self, is_away: bool) -> None:
+        """The manager's stream ends, and nobody can open one until it is back."""
+        self.is_away = is_away
+        if is_away:
+            self.stream.close()
 
     # What happens
 
@@ -245,6 +252,9 @@ class SmallSite(Resource):
             request.postpath.pop(0)
             found: IResource = getChildForRequest(File(str(STATIC)), request)
             return found.render(request)
+        if self.wall.is_away:
+            request.setResponseCode(503)
+            return b""
         if first in (b"api", b"healthz", b"openapi.json"):
             return self._api.render(request)
         return self._pages.render(request)
