@@ -60,7 +60,7 @@ export class Selection {
     const box = cell?.querySelector("input");
     if (!box) return;
     const isBox = event.target === box;
-    if (event.shiftKey && this._anchor) {
+    if (event.shiftKey) {
       if (!isBox) event.preventDefault();
       this._range(box, isBox ? box.checked : true);
     }
@@ -72,7 +72,7 @@ export class Selection {
   }
 
   _range(box, checked) {
-    const [from, to] = [this.boxes.indexOf(this._anchor), this.boxes.indexOf(box)].sort((a, b) => a - b);
+    const [from, to] = [this.boxes.indexOf(this._anchor ?? box), this.boxes.indexOf(box)].sort((a, b) => a - b);
     this.boxes.slice(from, to + 1).forEach((each) => { each.checked = checked; });
   }
 
