@@ -59,6 +59,8 @@ class InstalledPluginTests(SynchronousTestCase):
         """From a wheel of the checkout, with the commands piman and piman-ctl."""
         wheel = _build("wheel", self.source, self.folder / "dist")
         self.assertEqual(self.plugins_of(wheel), "['piman', 'piman-agent', 'piman-ctl']")
+        for path in ("templates/base.html", "static/style.css", "static/rack.js", "static/icons/phase-up.svg"):
+            self.assertTrue((self.folder / "installed/piman/web" / path).is_file(), path)
         (entries,) = (self.folder / "installed").glob("piman-*.dist-info/entry_points.txt")
         scripts = [line for line in entries.read_text().splitlines() if "=" in line]
         self.assertEqual(scripts, ["piman = piman.control:console", "piman-ctl = piman.control:console"])
