@@ -25,11 +25,15 @@ from piman.fleet.operations.book import Operations, OperationSettings
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas, Place
+from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook
-from piman.testing.fakes import MemoryIntentStore, MemoryOperationStore
+from piman.fleet.walltime import WallTime
+from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
+from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.pages.resource import Pages
+from piman.web.shelf import Shelf
 from piman.web.standings import Standings
 from piman.web.stream import Stream
 from tests.web_support import MemoryHistory, MemoryImages
@@ -102,25 +106,43 @@ class Wall:
         )
         for observer in (self.registry, self.casebook, self.operations, self.history, self.stream):
             self.log.add_observer(observer)
-        self.api = API(
-            self.clock,
+        wall = WallTime(clock)
+        self.shelf = Shelf(
+            clock,
+            images=self.images,
+            choices=ImageChoices(MemoryImageChoiceStore(), self.log),
+            registry=self.registry,
+            atlas=self.atlas,
+            tags=lambda: {},
+            wall=wall,
+        )
+        self.answers = Answers(
+            clock,
             registry=self.registry,
             operations=self.operations,
             atlas=self.atlas,
             history=self.history,
-            images=self.images,
-            stream=self.stream,
             why=self._why,
+            wall=wall,
+        )
+        self.api = API(
+            self.answers,
+            registry=self.registry,
+            operations=self.operations,
+            atlas=self.atlas,
+            shelf=self.shelf,
+            stream=self.stream,
             caller=lambda request: Caller("ada", "127.0.0.1"),
             version="2.0.0",
+            wall=wall,
         )
         self.is_away = False
         self.role, self.user = "operator", "ada"
         self.readings: dict[MACAddress, Any] = {}
         self.pages = Pages(
-            self.api.answers,
+            self.answers,
             self.standings,
-            images=self._image_list,
+            images=self.shelf.images,
             context=self._context,
             readings=self.readings.get,
         )
@@ -132,9 +154,6 @@ class Wall:
     async def _why(self, mac: MACAddress) -> Explanation:
         found = self.casebook.why(mac)
         return Explanation(found.sentence, found.remedy)
-
-    async def _image_list(self) -> list[dict[str, Any]]:
-        return [await self.api._image(name) for name in self.images.names]
 
     def _context(self, request: IRequest) -> dict[str, Any]:
         return {

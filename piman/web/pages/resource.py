@@ -23,6 +23,7 @@ from piman.web.api import refusal_of
 from piman.web.pages import listing, orders
 from piman.web.pages.boots import boots
 from piman.web.pages.rack import rack
+from piman.web.refusals import refuse
 from piman.web.rendering import page as render
 from piman.web.shapes import JSON
 from piman.web.standings import Standings
@@ -212,13 +213,12 @@ class Pages:
         if refusal is None:
             self._log.failure("{method} {path} failed", failure, method=request.method, path=request.path)
             hint = "Its log tells which: please report it."
-            refusal = Refusal(500, "our-mistake", "The manager made a mistake", hint)
+            refusal = Refusal(500, "our-mistake", "the manager made a mistake", hint)
         if failure.check(NotFound):
             path = request.path.decode("utf-8", "replace")
-            refusal = Refusal(404, "no-such-path", f"There is no page {path}", "The pages above are all there are.")
-        title = {404: "Not found", 405: "Not allowed", 500: "Our mistake"}.get(refusal.status, "This cannot be done")
-        values = {"title": title, "message": refusal.message, "hint": refusal.hint}
-        return self._page(request, "error.html", "", refusal.status, **values)
+            refusal = Refusal(404, "no-such-path", f"found nothing at {path}", "The pages above are all there are.")
+        context = {**self._context(request), "page": ""}
+        return refuse(request, refusal.status, refusal.code, refusal.message, refusal.hint, context=context)
 
 
 def _parameters(request: Any) -> Mapping[bytes, list[bytes]]:
