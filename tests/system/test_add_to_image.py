@@ -329,6 +329,17 @@ class PackedTests(_Case):
         self.assertEqual(after[: len(before)], before)
         self.assertEqual({line.split()[1] for line in after[len(before) :]}, {"0/0"})
 
+    def test_beside(self) -> None:
+        """The archive keeps its mode, and nothing is left beside it, whether it worked or not."""
+        archive = self.folder / "images/a.tgz"
+        archive.parent.mkdir()
+        subprocess.run(["tar", "-czf", archive, "-C", self.root, "."], check=True, timeout=60)
+        archive.chmod(0o640)
+        self.add(archive)
+        self.run_it("--wheels", self.folder / "none", archive, status=1)
+        self.assertEqual([path.name for path in archive.parent.iterdir()], ["a.tgz"])
+        self.assertEqual(archive.stat().st_mode & 0o777, 0o640)
+
     def test_foreign_archive(self) -> None:
         """An archive of something else is refused and left alone."""
         archive = self.folder / "a.tar"
