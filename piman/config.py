@@ -17,8 +17,9 @@ import attrs
 from piman.fleet.assignment import assigned
 from piman.fleet.interfaces import IPowerSwitchKind
 from piman.fleet.model import Node, Slot
-from piman.hosts import HostRow, HostsFile
+from piman.hosts import HostRow, HostsFile, Remark
 from piman.hosts import load as load_hosts
+from piman.hosts import parse as parse_hosts
 from piman.settings.checks import check, objection, warnings
 from piman.settings.inventory import nodes_and_slots, places, without_port
 from piman.settings.monitoring import Monitoring, read_monitoring, strangers
@@ -114,6 +115,8 @@ class Config:
     hosts: tuple[HostRow, ...]
     """The rows behind :attr:`nodes`; :func:`load` takes them back at the next reading."""
     hosts_file: Path
+    hosts_remarks: tuple[Remark, ...]
+    """What is wrong with its lines; also in :attr:`warnings`."""
     state_dir: Path
     boot_dir: Path
     images: Mapping[str, Path]
@@ -188,12 +191,20 @@ def _switch(switch: Switch, document: Document) -> Switch:
     )
 
 
-def _hosts(document: Document, subnet: IPv4Network | None, previous: Iterable[HostRow], report: Report) -> HostsFile:
+def _hosts(
+    document: Document,
+    subnet: IPv4Network | None,
+    previous: Iterable[HostRow],
+    report: Report,
+    content: bytes | None,
+) -> HostsFile:
     """The rows of hosts.csv; a file that the operator names must exist."""
 
     def check(address: IPv4Address) -> str | None:
         return objection(address, document, subnet) if subnet else None
 
+    if content is not None:
+        return parse_hosts(content, file=document.hosts_file.name, check=check, previous=previous)
     try:
         return load_hosts(document.hosts_file, check=check, previous=previous)
     except OSError as reason:
@@ -266,6 +277,7 @@ def _complete(
         slots=slots,
         hosts=hosts.rows,
         hosts_file=document.hosts_file,
+        hosts_remarks=hosts.remarks,
         state_dir=document.state_dir,
         boot_dir=document.boot_dir,
         images=document.images or {"default": document.boot_dir / "rootfs.tgz"},
@@ -295,6 +307,8 @@ def load(
     path: Path,
     *,
     previous: Config | None = None,
+    content: bytes | None = None,
+    hosts_content: bytes | None = None,
     resolver_files: Iterable[Path] = RESOLVER_FILES,
     power_kinds: Mapping[str, IPowerSwitchKind] | None = None,
 ) -> Config:
@@ -303,12 +317,14 @@ def load(
 
     :param previous: the configuration in force; a board whose line in hosts.csv went bad keeps its row, and a file
         without any board is a mistake when there were some.
+    :param content: what would stand in ``piman.yaml``: read in the place of the file, as if it were there already.
+    :param hosts_content: the same for ``hosts.csv``.
     :param power_kinds: the kinds of power switches there are; without them ``power`` stays unread.
     :param resolver_files: where the manager's own DNS servers stand.
     :raises ConfigError: with every mistake of the file.
     """
     report = Report(str(path))
-    top = parse(path, report)
+    top = parse(path, report, content)
     if top is None:
         raise ConfigError(report.problems)
     document = read_document(top, report)
@@ -317,7 +333,7 @@ def load(
     if power_kinds is not None:
         check_power(report, power_kinds)
     rows = previous.hosts if previous else ()
-    hosts = _hosts(document, subnet, rows, report)
+    hosts = _hosts(document, subnet, rows, report, hosts_content)
     _check_losses(hosts, document.hosts_file, rows, report)
     if report.problems or subnet is None:
         raise ConfigError(sorted(report.problems, key=lambda problem: problem.line))
@@ -338,7 +354,7 @@ def _changed(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
     for field in attrs.fields(type(old)):
         name = f"{prefix}{field.name}"
         before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after or name == "warnings":
+        if before == after or name in ("warnings", "hosts_remarks"):
             continue
         if attrs.has(type(before)) and type(before) is type(after) and not prefix:
             yield from _changed(before, after, f"{name}.")

@@ -3,7 +3,7 @@
 ``hosts.csv``: which board gets which address and name.
 
 One board a line, ``MAC;IP;hostname;last_used``, no header; trailing fields may be left out.  A line that cannot be
-used is a warning with its number and costs nobody else anything.  The file is read, never written, while piman runs.
+used is a warning with its number and costs nobody else anything.  Nothing here writes the file.
 """
 
 import re
@@ -44,15 +44,31 @@ class HostRow:
 
 
 @attrs.frozen
+class Remark:
+    """Something that is wrong with a line."""
+
+    line: int
+    text: str
+    column: str = ""
+    """``mac``, ``address``, ``hostname``; empty: the line as a whole."""
+
+
+@attrs.frozen
 class HostsFile:
     """What a file holds, and what is wrong with it."""
 
     rows: tuple[HostRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    """The warnings about lines."""
 
 
 class _Unusable(ValueError):
     """Why a line is not used."""
+
+    def __init__(self, text: str, column: str = "") -> None:
+        super().__init__(text)
+        self.column = column
 
 
 def _no_objection(address: IPv4Address) -> str | None:
@@ -63,9 +79,9 @@ def _mac(text: str) -> MACAddress:
     try:
         found = MACAddress.parse(text)
     except ValueError as reason:
-        raise _Unusable(str(reason)) from reason
+        raise _Unusable(str(reason), "mac") from reason
     if found.octets[0] & 1 or not any(found.octets):
-        raise _Unusable(f"{text!r} is no board's MAC address (it is a group address or all zero)")
+        raise _Unusable(f"{text!r} is no board's MAC address (it is a group address or all zero)", "mac")
     return found
 
 
@@ -77,12 +93,12 @@ def _address(text: str, check: Check) -> IPv4Address | None:
     except ValueError:
         found = None
     if found is None:
-        raise _Unusable(f"{text!r} is not an IPv4 address like 172.30.4.13")
+        raise _Unusable(f"{text!r} is not an IPv4 address like 172.30.4.13", "address")
     if found == ANY_ADDRESS:
         return None
     objection = check(found)
     if objection:
-        raise _Unusable(f"{text} {objection}")
+        raise _Unusable(f"{text} {objection}", "address")
     return found
 
 
@@ -137,9 +153,11 @@ class _Reading:
     names: dict[str, HostRow] = attrs.field(factory=dict)
     spoilt: list[tuple[list[str], int]] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
+    remarks: list[Remark] = attrs.field(factory=list)
 
-    def warn(self, number: int, text: str) -> None:
+    def warn(self, number: int, text: str, column: str = "") -> None:
         self.warnings.append(f"{self.file}:{number}: {text}")
+        self.remarks.append(Remark(number, text, column))
 
     def line(self, raw: bytes, number: int) -> None:
         fields: list[str] = []
@@ -148,14 +166,16 @@ class _Reading:
             if not _is_blank(fields):
                 self.take(_row(fields, number, self.check))
         except _Unusable as reason:
-            self.warn(number, f"line not used: {reason}")
+            self.warn(number, f"line not used: {reason}", reason.column)
             self.spoilt.append((fields, number))
 
     def take(self, row: HostRow) -> None:
         first = self.rows.get(row.mac) or (self.holders.get(row.address) if row.address else None)
         if first is not None:
-            what = row.mac if first.mac == row.mac else row.address
-            self.warn(row.line, f"line not used: line {first.line} has {what} already")
+            is_mac = first.mac == row.mac
+            what = row.mac if is_mac else row.address
+            column = "mac" if is_mac else "address"
+            self.warn(row.line, f"line not used: line {first.line} has {what} already", column)
             return
         row = self.named(row)
         self.rows[row.mac] = row
@@ -167,11 +187,12 @@ class _Reading:
         if not row.hostname:
             return row
         if not _is_valid_name(row.hostname):
-            self.warn(row.line, f"hostname not used: {row.hostname!r} is not made of letters, digits and dashes")
+            reason = f"{row.hostname!r} is not made of letters, digits and dashes"
+            self.warn(row.line, f"hostname not used: {reason}", "hostname")
             return attrs.evolve(row, hostname="")
         first = self.names.setdefault(row.hostname.lower(), row)
         if first is not row:
-            self.warn(row.line, f"hostname not used: line {first.line} has {row.hostname!r} already")
+            self.warn(row.line, f"hostname not used: line {first.line} has {row.hostname!r} already", "hostname")
             return attrs.evolve(row, hostname="")
         return row
 
@@ -210,7 +231,7 @@ def parse(
     for number, raw in enumerate(data.splitlines(), start=1):
         reading.line(raw, number)
     reading.restore()
-    return HostsFile(tuple(reading.rows.values()), tuple(reading.warnings))
+    return HostsFile(tuple(reading.rows.values()), tuple(reading.warnings), tuple(reading.remarks))
 
 
 def load(path: Path, *, check: Check = _no_objection, previous: Iterable[HostRow] = ()) -> HostsFile:

@@ -21,14 +21,24 @@ from piman.plugins import power_kinds
 from piman.settings.power import Kinds, PowerSwitches, make_power_switches
 
 
-def load(path: Path, *, previous: Config | None = None) -> Config:
+def load(
+    path: Path,
+    *,
+    previous: Config | None = None,
+    content: bytes | None = None,
+    hosts_content: bytes | None = None,
+) -> Config:
     """
     Read ``piman.yaml``; settings of power switches are checked by their kinds.
 
     :param previous: the configuration in force.
+    :param content: what would stand in the file; :func:`piman.config.load` has more on it.
+    :param hosts_content: what would stand in ``hosts.csv``.
     :raises ConfigError: with every mistake of the file.
     """
-    return load_config(path, previous=previous, power_kinds=power_kinds())
+    return load_config(
+        path, previous=previous, content=content, hosts_content=hosts_content, power_kinds=power_kinds()
+    )
 
 
 def power_switches(reactor: Any, config: Config, kinds: Kinds | None = None) -> PowerSwitches:

@@ -28,6 +28,36 @@ _DEEPEST = 6
 _YAML = "tag:yaml.org,2002:"
 
 
+# What a form needs to know of a reader
+
+
+@attrs.frozen
+class Shape:
+    """How a value looks to somebody who fills in a form."""
+
+    kind: str = "text"
+    """``text``, ``choice``, ``list``, ``mapping``, or ``plugin``: a name, or a mapping whose keys a plugin knows."""
+    words: tuple[str, ...] = ()
+    """Of a choice: all there are."""
+    item: "Shape | None" = None
+    """What the elements of a list, or the values of a mapping, are."""
+
+
+PLAIN = Shape()
+_SHAPE = "shape"
+
+
+def shape_of(read: Any) -> Shape:
+    """The shape of what a reader reads."""
+    found: Shape = getattr(read, _SHAPE, PLAIN)
+    return found
+
+
+def _shaped(read: Reader[T], shape: Shape) -> Reader[T]:
+    vars(read)[_SHAPE] = shape
+    return read
+
+
 # Single values
 
 
@@ -60,6 +90,9 @@ def flag(value: Value, report: Report) -> bool:
     if found not in ("true", "false", "yes", "no", "on", "off"):
         raise Unreadable("true or false")
     return found in ("true", "yes", "on")
+
+
+_shaped(flag, Shape("choice", ("true", "false")))
 
 
 def number(least: int, most: int, what: str = "a number") -> Reader[int]:
@@ -143,7 +176,7 @@ def one_of(*words: str) -> Reader[str]:
             raise Unreadable(expected)
         return found
 
-    return read
+    return _shaped(read, Shape("choice", words))
 
 
 def or_none(read: Reader[T], expected: str) -> "Reader[T | None]":
@@ -169,7 +202,7 @@ def list_of(read: Reader[T], expected: str) -> "Reader[tuple[T, ...]]":
     def read_list(value: Value, report: Report) -> tuple[T, ...]:
         return tuple(_readable(read, value.elements(expected), report))
 
-    return read_list
+    return _shaped(read_list, Shape("list", item=shape_of(read)))
 
 
 def _readable(read: Reader[T], values: list[Value], report: Report) -> Iterator[T]:
@@ -194,7 +227,7 @@ def mapping_of(read_key: Callable[[str], K], read: Reader[T], expected: str) -> 
                 pass
         return found
 
-    return read_mapping
+    return _shaped(read_mapping, Shape("mapping", item=shape_of(read)))
 
 
 def word_key(name: str) -> str:
@@ -257,6 +290,9 @@ def kind_mapping(value: Value, report: Report) -> Mapping[str, Any]:
     return found
 
 
+_shaped(kind_mapping, Shape("plugin"))
+
+
 # Sections
 
 
@@ -265,14 +301,16 @@ def setting(read: Reader[T], default: T, *, shown: str | None = None, secret: bo
     A key of a section: a field of its attrs class.
 
     :param shown: the default as the documents show it, where that is not the value itself.
+    :param secret: whether the value is never shown: in no log, no message, no page.
     """
-    made: T = attrs.field(default=default, metadata={"read": read, "shown": shown}, repr=not secret)
+    metadata = {"read": read, "shown": shown, "secret": secret}
+    made: T = attrs.field(default=default, metadata=metadata, repr=not secret)
     return made
 
 
 def required(read: Reader[T], *, secret: bool = False) -> T:
-    """A key without which the section means nothing."""
-    made: T = attrs.field(metadata={"read": read, "required": True}, repr=not secret)
+    """A key without which the section means nothing; ``secret`` as for :func:`setting`."""
+    made: T = attrs.field(metadata={"read": read, "required": True, "secret": secret}, repr=not secret)
     return made
 
 
@@ -282,9 +320,16 @@ def subsection(kind: type[T]) -> T:
     return made
 
 
-def subsections(kind: type[T], read: "Reader[tuple[T, ...]]") -> tuple[T, ...]:
-    """A key that holds a list of sections."""
-    made: tuple[T, ...] = attrs.field(default=(), metadata={"read": read, "keys": ("[]", kind)})
+def subsections(
+    kind: type[T], read: "Reader[tuple[T, ...]]", spelling: Callable[[str], str] = str
+) -> tuple[T, ...]:
+    """
+    A key that holds a list of sections.
+
+    :param spelling: turns a key as written in them into the key that is meant.
+    """
+    metadata = {"read": read, "keys": ("[]", kind), "spelling": spelling}
+    made: tuple[T, ...] = attrs.field(default=(), metadata=metadata)
     return made
 
 
@@ -303,7 +348,7 @@ def _read_field(field: "attrs.Attribute[Any]", section: Value, entry: Value | No
             raise Discarded(field.name)
         return _default(field, section.base)
     try:
-        return report.attempt(field.metadata["read"], entry)
+        return report.attempt(field.metadata["read"], entry, is_secret=bool(field.metadata.get("secret")))
     except Discarded:
         if field.metadata.get("required"):
             raise

@@ -376,7 +376,9 @@ class Document:
         line("the name of a network interface, like eth0 (see: ip link)"), None, shown="required"
     )
     switch_count: int | None = setting(number(0, 100_000), None, shown="unset")
-    switches: tuple[Switch, ...] = subsections(Switch, list_of(_switch, "a list of switches"))
+    switches: tuple[Switch, ...] = subsections(
+        Switch, list_of(_switch, "a list of switches"), _spelling
+    )
     hosts_file: Path = setting(path, Path("hosts.csv"))
     state_dir: Path = setting(path, Path("state"))
     boot_dir: Path = setting(path, Path("install/boot"))

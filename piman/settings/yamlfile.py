@@ -124,17 +124,19 @@ class Report:
         """Note a mistake in a value that was read before."""
         self.add(self.lines.get(key, 0), key, found, expected)
 
-    def attempt(self, read: "Callable[[Value, Report], T]", value: Value) -> T:
+    def attempt(self, read: "Callable[[Value, Report], T]", value: Value, *, is_secret: bool = False) -> T:
         """
         Read a value.
 
+        :param is_secret: whether a mistake is told without what stands there.
         :raises Discarded: when it cannot be read; the mistake is noted.
         """
         self.lines[value.key] = value.line
         try:
             found = read(value, self)
         except Unreadable as expected:
-            self.add(value.line, value.key, value.found, str(expected))
+            found_there = "something else" if is_secret and not value.is_blank else value.found
+            self.add(value.line, value.key, found_there, str(expected))
             raise Discarded(value.key) from expected
         self.values[value.key] = found
         return found
@@ -172,10 +174,11 @@ class Report:
         self.add(value.line, value.key, "an unknown key", expected)
 
 
-def _readable(path: Path, report: Report) -> str | None:
-    content = b""
+def _readable(path: Path, report: Report, given: bytes | None) -> str | None:
+    content = b"" if given is None else given
     try:
-        content = read_regular(path)
+        if given is None:
+            content = read_regular(path)
         return content.decode("utf-8-sig")
     except FileNotFoundError:
         report.add(0, "", "no such file", "a configuration; begin with a copy of piman.yaml.example, or use --config")
@@ -203,9 +206,13 @@ def _compose(text: str, report: Report) -> yaml.Node | None:
     return None
 
 
-def parse(path: Path, report: Report) -> Value | None:
-    """The mapping at the top of a file; None when there is none, and the report says why."""
-    text = _readable(path, report)
+def parse(path: Path, report: Report, content: bytes | None = None) -> Value | None:
+    """
+    The mapping at the top of a file; None when there is none, and the report says why.
+
+    :param content: taken in the place of what the file holds.
+    """
+    text = _readable(path, report, content)
     if text is None:
         return None
     before = len(report.problems)
