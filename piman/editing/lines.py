@@ -25,8 +25,7 @@ class Line:
 
 def lines_of(text: str) -> list[Line]:
     """The lines of a text, each standing for itself."""
-    found = [Line(match[1], match[0]) for match in _LINE.finditer(text) if match[0]]
-    return found
+    return [Line(match[1], match[0]) for match in _LINE.finditer(text) if match[0]]
 
 
 def end_of(whole: str) -> str:

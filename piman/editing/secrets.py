@@ -10,6 +10,7 @@ are judged by their names.  A marker tells nothing: it is keyed with bytes of th
 import hmac
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -143,15 +144,18 @@ class _Search:
     def section(self, piece: Piece, kind: type) -> Iterator[Piece]:
         """Those of a section of the declarations."""
         piece = self.meant(piece)
-        if piece.kind == LIST:  # a list where a section should be: a mistake, and told as such
+        if piece.kind == LIST:  # a mistake, too
             yield from self.unknown(piece)
         if piece.kind != MAPPING or (piece.start, kind) in self.seen:
             return
         self.seen.add((piece.start, kind))
-        fields = {field.name: field for field in attrs.fields(kind)}  # type: ignore[arg-type]
+        fields: dict[str, attrs.Attribute[Any]] = {field.name: field for field in attrs.fields(kind)}
+        secret = [name for name, field in fields.items() if field.metadata.get("secret")]
         for key, value in piece.pairs:
             field = fields.get(key.text)
-            if field is None:
+            if field is None and get_close_matches(key.text, secret, n=1, cutoff=0.75):
+                yield from self.scalars(value)
+            elif field is None:
                 yield from self.named(key.text, value)
             else:
                 yield from self.declared(field, value)
@@ -160,9 +164,11 @@ class _Search:
         suffix, inner = field.metadata.get("keys", ("", None))
         shape = shape_of(field.metadata["read"])
         if inner is not None:
-            parts = self.meant(value).items if suffix else (value,)
-            for part in parts:
+            listed = self.meant(value)
+            for part in listed.items if suffix else (value,):
                 yield from self.section(part, inner)
+            if suffix and listed.kind != LIST:  # a mistake, and told as such
+                yield from self.unknown(listed)
         elif field.metadata.get("secret"):
             yield from self.scalars(value)
         elif "plugin" in (shape.kind, shape.item and shape.item.kind):

@@ -395,10 +395,11 @@ def keys_of(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:
             suffix, inner = field.metadata["keys"]
             yield from keys_of(inner, f"{name}{suffix}.")
         else:
-            yield name, _shown(field)
+            yield name, shown_default(field)
 
 
-def _shown(field: "attrs.Attribute[Any]") -> str:
+def shown_default(field: "attrs.Attribute[Any]") -> str:
+    """The default of a key as the documents show it."""
     if field.metadata.get("required"):
         return "required"
     shown = field.metadata["shown"]
