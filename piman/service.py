@@ -13,6 +13,7 @@ try:
 except WrongReactor as reason:
     raise SystemExit(f"piman: {reason}") from None
 
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ from piman.boot.image_tcp import ImageSettings, image_service
 from piman.boot.images import ImageLibrary, in_thread
 from piman.config import Config, ConfigError, differences
 from piman.dhcp import DHCPSettings, dhcp_service
+from piman.editing.desk import Desk
+from piman.editing.secrets import Vault
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.assignment import assigned, spoken, without_image
 from piman.fleet.casebook import Casebook
@@ -68,6 +71,7 @@ from piman.ntp import NTPSettings, ntp_service
 from piman.ordered import OrderedService, StartupError, say_in_one_line
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
 from piman.serving import SITE_NAME, SecureDoor, access_settings, grafana_service, site_service
+from piman.settings.sections import Document
 from piman.settings.tags import tag_images
 from piman.tftp import TFTPSettings, tftp_service
 from piman.web.access import visitors
@@ -77,6 +81,8 @@ from piman.web.access.passwords import Checker
 from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
+from piman.web.editing.documents import Applied, Documents
+from piman.web.editing.routes import DocumentRoutes, WithDocuments
 from piman.web.metrics import sources
 from piman.web.openapi import document
 from piman.web.pages.resource import Pages
@@ -215,6 +221,19 @@ class Manager:
         self.measuring = Measuring(reactor, self.registry)
         self.guard = Guard(reactor, access_settings(config))
         self.door = SecureDoor()
+        self.documents = Documents(
+            Desk(
+                path,
+                load=load,
+                vault=Vault(secrets.token_bytes(32), Document),
+                in_force=lambda: self.config,
+                now=self.wall.now,
+            ),
+            in_thread=self.in_thread,
+            apply=self.reload,
+            events=self.events,
+            now=self.wall.now,
+        )
         told = self.registry, self.casebook, self.operations, self.history, self.journal, self.arrivals, self.stream
         for observer in (*told, self.measuring.tally):
             self.events.add_observer(observer)
@@ -362,15 +381,15 @@ class Manager:
 
     # Reading the files again
 
-    def reload(self) -> None:
-        """SIGHUP: take the files as they are now, or say what is wrong with them and change nothing."""
+    def reload(self) -> Applied:
+        """SIGHUP, or a change on a page: take the files as they are now, or say what is wrong and change nothing."""
         try:
             new = load(self.path, previous=self.config)
         except ConfigError as mistakes:
             self.events.emit(ConfigurationRejected(problems=tuple(map(str, mistakes.problems))))
             self._log.warn("the configuration has mistakes and was not taken:\n{mistakes}", mistakes=mistakes)
-            return
-        _, waiting = differences(self.config, new)
+            return Applied(taken=False, note="; ".join(map(str, mistakes.problems)))
+        at_once, waiting = differences(self.config, new)
         old, self.config = self.config, new
         self._assign_images()
         self.leases.nodes_changed()
@@ -387,6 +406,7 @@ class Manager:
         self.events.emit(ConfigurationReloaded(nodes=len(new.nodes), warnings=notes))
         say = self._log.warn if warnings else self._log.info
         say("{path} read again: {what}", path=self.path, what="; ".join((counted(len(new.nodes), "node"), *notes)))
+        return Applied(taken=True, at_once=at_once, at_restart=waiting, warnings=warnings)
 
     def _reload_dhcp(self, old: Config, new: Config) -> None:
         """The terms and the pool; our own address, the network and the port stay as they are until a restart."""
@@ -593,7 +613,8 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
 
     :param caller: who sent a request.
     """
-    return API(
+    documents = DocumentRoutes(manager.documents, caller)
+    api = API(
         manager.answers,
         registry=manager.registry,
         operations=manager.operations,
@@ -603,7 +624,8 @@ def _api(manager: Manager, caller: Callable[[IRequest], Caller]) -> IResource:
         wall=manager.wall,
         caller=caller,
         version=own_version(),
-    ).resource()
+    )
+    return WithDocuments(documents.resource(), api.resource())
 
 
 def _web_services(manager: Manager) -> Iterator[tuple[str, IService]]:
@@ -661,7 +683,12 @@ def _web_service(manager: Manager, grafana: IResource | None) -> IService:
         manager.config,
         guard=manager.guard,
         door=manager.door,
-        parts={"api": reference, "healthz": api, "openapi.json": api, "login": login, "logout": login, **measured},
+        parts={
+            "api": reference,
+            **dict.fromkeys(("healthz", "openapi.json", "get_config", "get_hosts_csv"), api),
+            **dict.fromkeys(("login", "logout"), login),
+            **measured,
+        },
         rest=pages.resource(),
         end=manager.stream.close,
     )

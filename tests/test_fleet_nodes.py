@@ -264,7 +264,7 @@ class TotalTests(SynchronousTestCase):
         """What is ignored is about the manager and not about a node."""
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
         manager = {"ManagerStarted", "ClockStepped", "ConfigurationReloaded", "ConfigurationRejected"}
-        manager |= {"StoreReplaced", "RecordsRejected", "LoggedIn", "LoginRefused"}
+        manager |= {"ConfigurationEdited", "StoreReplaced", "RecordsRejected", "LoggedIn", "LoginRefused"}
         operations = {"OperationStarted", "OperationCancelled", "OperationEnded"}
         images = {"ImageChosen", "ImageChoiceWithdrawn"}  # what is wanted, not what was seen
         self.assertEqual(ignored, manager | operations | images | {"AddressOccupied"})

@@ -15,6 +15,7 @@ from piman.fleet.operations.orders import Operation
 from piman.fleet.operations.target_run import Explanation
 from piman.web import shapes
 from piman.web.api import API
+from piman.web.editing.routes import DocumentRoutes
 from piman.web.openapi import PATHS, SCHEMAS, document
 from tests.fleet_support import any_event, instances
 from tests.web_support import InHalf, mistakes
@@ -26,7 +27,7 @@ A_NUMBER = some.integers(min_value=0, max_value=2**53)
 
 def routes() -> set[tuple[str, str]]:
     """Path and method of each route of the API, in OpenAPI's spelling."""
-    rules = API.app.url_map.iter_rules()
+    rules = [*API.app.url_map.iter_rules(), *DocumentRoutes.app.url_map.iter_rules()]
     return {(re.sub(r"<(\w+)>", r"{\1}", rule.rule), method) for rule in rules for method in rule.methods & METHODS}
 
 
@@ -64,7 +65,7 @@ class DocumentTests(InHalf):
         )
         named = named.replace("/ID/", "/{identity}/")
         self.assertEqual([path for path in PATHS if f"{path}`" not in named and f"{path}?" not in named], [])
-        sources = "".join(path.read_text("utf-8") for path in (ROOT / "piman/web").glob("*.py"))
+        sources = "".join(path.read_text("utf-8") for path in (ROOT / "piman/web").rglob("*.py"))
         codes = set(re.findall(r'Refusal\(\s*\d+,\s*"([a-z-]+)"', sources))
         self.assertGreater(len(codes), 10)
         self.assertEqual([code for code in codes if f"`{code}`" not in page], [])

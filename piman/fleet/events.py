@@ -59,6 +59,16 @@ class ConfigurationReloaded(Event):
 
 
 @attrs.frozen(kw_only=True)
+class ConfigurationEdited(Event):
+    """Somebody changed ``file`` through piman; the old one is ``backup``, beside it (empty: there was none)."""
+
+    file: str
+    who: str
+    source: str
+    backup: str
+
+
+@attrs.frozen(kw_only=True)
 class ConfigurationRejected(Event):
     """SIGHUP: the files have mistakes; nothing changed."""
 

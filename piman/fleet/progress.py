@@ -245,6 +245,7 @@ FOLDS: Mapping[type[Event], Fold | None] = {
     events.ManagerStarted: None,
     events.ClockStepped: None,
     events.ConfigurationReloaded: None,
+    events.ConfigurationEdited: None,
     events.ConfigurationRejected: None,
     events.StoreReplaced: None,
     events.RecordsRejected: None,

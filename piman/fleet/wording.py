@@ -150,6 +150,7 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.ManagerStarted: "piman {version} started",
     events.ClockStepped: "the clock of this host was stepped by {seconds:+.1f} s",
     events.ConfigurationReloaded: _reloaded,
+    events.ConfigurationEdited: "{file} changed by {who} ({source})",
     events.ConfigurationRejected: "configuration not taken, nothing changed: {problems}",
     events.StoreReplaced: "database {path} could not be read ({reason}): moved to {moved_to}, a new one begun",
     events.RecordsRejected: _rejected,

@@ -8,6 +8,7 @@ from typing import Any
 from piman.fleet.model import Phase, Stage
 from piman.fleet.operations.orders import Action, Step
 from piman.web import image_schemas
+from piman.web.editing import schemas as files
 from piman.web.schema import BOARD as _BOARD
 from piman.web.schema import TIME as _TIME
 from piman.web.schema import answers as _answers
@@ -255,6 +256,7 @@ SCHEMAS: JSON = {
     },
     **image_schemas.SCHEMAS,
     "Health": _object("The manager runs.", status=_text(), version=_text(), time=_TIME),
+    **files.SCHEMAS,
 }
 
 
@@ -335,6 +337,7 @@ PATHS: JSON = {
             "responses": _answers("This document.", _content(_type("object"))),
         }
     },
+    **files.PATHS,
 }
 
 
