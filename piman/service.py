@@ -16,7 +16,7 @@ except WrongReactor as reason:
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +82,7 @@ from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.control_socket import ControlSocket, caller_of
 from piman.web.editing.documents import Applied, Documents
+from piman.web.editing.pages import EditingPages
 from piman.web.editing.routes import DocumentRoutes, WithDocuments
 from piman.web.metrics import sources
 from piman.web.openapi import document
@@ -298,6 +299,13 @@ class Manager:
     def labels(self) -> dict[IPv4Address, str]:
         """What people call the switches, by address, as of now."""
         return {switch.address: switch.label for switch in self.config.switches}
+
+    def strangers(self) -> list[Mapping[str, str]]:
+        """Boards that no file names, as the page of hosts.csv offers them."""
+        return [
+            {"mac": str(each.mac), "model": each.model or "", "address": str(each.address or "")}
+            for each in self.registry.strangers()
+        ]
 
     async def why(self, mac: MACAddress) -> Explanation:
         """Why a node is where it is; its switch is asked first."""
@@ -678,6 +686,13 @@ def _web_service(manager: Manager, grafana: IResource | None) -> IService:
         context=context,
         readings=manager.reading,
     )
+    files = EditingPages(
+        manager.documents,
+        context=context,
+        caller=visitors.caller_of,
+        strangers=manager.strangers,
+        free=lambda: [str(slot.address) for slot in manager.registry.slots()],
+    ).resource()
     service: IService = site_service(
         reactor,
         manager.config,
@@ -688,6 +703,7 @@ def _web_service(manager: Manager, grafana: IResource | None) -> IService:
             **dict.fromkeys(("healthz", "openapi.json", "get_config", "get_hosts_csv"), api),
             **dict.fromkeys(("login", "logout"), login),
             **measured,
+            **dict.fromkeys(("config", "hosts-csv"), files),
         },
         rest=pages.resource(),
         end=manager.stream.close,
