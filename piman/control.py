@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 from piman.checking.report import UNBROKEN
 from piman.checking.whole import check
 from piman.config import Config
-from piman.ctl import completion, images, imports, orders, passwords, questions
+from piman.ctl import completion, configuring, images, imports, orders, passwords, questions
 from piman.ctl.client import NoManager, NotAllowed, Refused, WentAway
 from piman.ctl.options import BadConfiguration
 from piman.fleet.interfaces import IPowerSwitch
@@ -188,6 +188,7 @@ class Options(Words):
     examples = (
         "  piman simulate --pis 40                       a manager and 40 boards that are not there: try it\n"
         "  piman check                                   is everything ready for the boards?\n"
+        "  piman config Dubai piman.yaml hosts.csv       fill in the two files in a browser\n"
         "  piman server                                  run the manager (as root)\n"
         "  piman status                                  where is every node?\n"
         "  piman restart rack-a 2 3 4                    ports of a switch, followed until their nodes are up\n"
@@ -207,6 +208,7 @@ class Options(Words):
         ["map", None, questions.MapOptions, "Which board hangs on which port; lines for hosts.csv"],
         ["images", None, images.ImagesOptions, "Images, the nodes that have each, and those that get it"],
         ["image", None, images.ImageOptions, "Say which image nodes get: set-default, assign, unassign"],
+        ["config", None, configuring.ConfigOptions, "Pages for piman.yaml and hosts.csv alone, without a manager"],
         ["import-image", None, imports.ImportImageOptions, "Make a downloaded image one that nodes can be given"],
         ["passwd", None, passwords.PasswdOptions, "Lines for piman.yaml: a user, or a token, of the web site"],
         ["simulate", None, SimulateOptions, "A virtual rack with a manager of its own"],
@@ -300,6 +302,7 @@ _COMMANDS: Mapping[str, Any] = {
     "map": questions.map_ports,
     "images": images.images,
     "image": images.image,
+    "config": configuring.configure,
     "import-image": imports.import_word,
     "passwd": passwords.passwd,
     "simulate": _simulate,

@@ -30,7 +30,7 @@ def _piman(*arguments: str, cwd: str) -> "subprocess.CompletedProcess[str]":
 
 CONFIGURATION = "private_number: 4\nserver_address: 172.30.4.1\nsubnet_mask: 24\ninterface: nope0\nswitches: []\n"
 WORDS = (
-    "status, why, restart, reinstall, power, operations, cancel, events, find-port, map, images, image, "
+    "status, why, restart, reinstall, power, operations, cancel, events, find-port, map, images, image, config, "
     "import-image, passwd, simulate, check, server or completion"
 )
 MISTAKES = {

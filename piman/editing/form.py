@@ -152,13 +152,20 @@ def _field(text: YAMLText, field: "attrs.Attribute[Any]", path: Path, reference:
         label=_label(path),
         help=told.text,
         default=default_of(field),
-        required=bool(field.metadata.get("required")) or field.metadata.get("shown") == "required",
+        required=_is_required(field, path),
         secret=bool(field.metadata.get("secret")),
         later=told.later,
         shape=shape_at(field),
         state=_state(piece),
         value=None if piece is None else plain(piece),
     )
+
+
+def _is_required(field: "attrs.Attribute[Any]", path: Path) -> bool:
+    """Whether a file without the key is none; what only its section needs, when it is there, is not."""
+    is_needed = bool(field.metadata.get("required")) or field.metadata.get("shown") == "required"
+    inner = max((index for index, step in enumerate(path) if isinstance(step, int)), default=-1)
+    return is_needed and len(path) == inner + 2
 
 
 def _piece(text: YAMLText, path: Path) -> Piece | None:

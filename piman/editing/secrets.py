@@ -26,9 +26,7 @@ _SUSPICIOUS = re.compile(
     r"(?i)(?:.*[_-])?(?:secret|token|pass|passwd|password|passphrase|community|credentials?|webhook|url|hash|key|apikey)s?"
 )
 """Names of settings that hold secrets, unless they say where a secret is: ``key_file``, ``token_env``."""
-_TOLD = re.compile(
-    r"(?P<name>[A-Za-z0-9_-]+)(?=[\"']?\s*[:=][ \t]+(?P<value>[^\s,}\]#{\[](?:[^,}\]\r\n]*[^\s,}\]])?))"
-)
+_TOLD = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?=[\"']?\s*[:=][ \t]+(?P<value>[^\s,}\]#{\[](?:[^,}\]\r\n]*[^\s,}\]])?))")
 """A setting within a comment, or in a text that cannot be taken apart."""
 _ADDRESS_WITH_SECRET = re.compile(r"\w+://[^\s/@]+@\S+|\w+://\S*(?:hooks?\b|webhook)\S*")
 _OPENED = re.compile(r"[|>][+-]?[0-9]?\s*$|^[\"'](?:(?![\"']).)*$")

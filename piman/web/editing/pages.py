@@ -8,6 +8,7 @@ applied as a plain form.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from klein import Klein
@@ -20,7 +21,7 @@ from piman.editing.desk import CONFIG, HOSTS_FILE
 from piman.fleet.model import MACAddress
 from piman.web.answers import refuse, see_other
 from piman.web.api import Caller, whole
-from piman.web.editing.documents import NAMES, Documents, MistakesFound
+from piman.web.editing.documents import Documents, MistakesFound
 from piman.web.editing.shapes import JSON
 from piman.web.rendering import page
 from piman.web.wishes import Refusal
@@ -118,7 +119,7 @@ class EditingPages:
         shown = verdict if verdict is not None else sheet
         values: dict[str, Any] = {
             "kind": kind,
-            "name": NAMES[kind],
+            "name": PurePath(sheet["path"]).name,
             "action": ADDRESSES[kind],
             "sheet": sheet,
             "typed": sheet["text"] if typed is None else typed,
@@ -174,10 +175,14 @@ def sections_of(form: JSON, by_key: Mapping[str, str]) -> Iterator[JSON]:
     repeated = {tuple(each["path"]): each for each in form["repeated"]}
     for group in form["groups"]:
         fields = list(map(_controlled, group["fields"]))
+        own = [each for each in repeated.values() if each["title"] == group["title"]]
+        if own:
+            yield {**_elements(repeated.pop(tuple(own[0]["path"])), by_key), "fields": fields}
+            continue
         is_used = any(field["state"] != "unset" or field["key"] in by_key for field in fields)
         is_open = is_used or group["title"] in OPENED or group["name"] in OPENED
         yield {"repeated": False, "title": group["title"], "fields": fields, "open": is_open, "used": is_used}
-        for path in [path for path in repeated if path[0] == group["name"] or path[0] == group["name"].lower()]:
+        for path in [path for path in repeated if path[0] == group["name"]]:
             yield _elements(repeated.pop(path), by_key)
     for each in repeated.values():
         yield _elements(each, by_key)
@@ -187,7 +192,7 @@ def _elements(found: JSON, by_key: Mapping[str, str]) -> JSON:
     title = found["title"].removesuffix("es") if found["title"].endswith("ches") else found["title"].removesuffix("s")
     elements = [_element(fields, f"{title} {number}", by_key) for number, fields in enumerate(found["elements"], 1)]
     empty = _element(found["empty"], f"New {title.lower()}", by_key)
-    return {**found, "repeated": True, "one": title.lower(), "elements": elements, "empty": empty}
+    return {**found, "repeated": True, "fields": [], "one": title.lower(), "elements": elements, "empty": empty}
 
 
 def _element(fields: list[JSON], title: str, by_key: Mapping[str, str]) -> JSON:

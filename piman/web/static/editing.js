@@ -196,6 +196,7 @@ export class Editor {
       element(`tab-${each}`).tabIndex = each === mode ? 0 : -1;
     }
     if (mode === "text") this.text.draw();
+    if (this.verdict) this.take(this.verdict, this.isText());
     if (!isFirst) this.state();
   }
 
@@ -248,8 +249,10 @@ export class Editor {
       this.text.draw();
     }
     this.text.mark(verdict.problems, verdict.warnings);
-    const rest = isText ? verdict.problems : this.form.show(verdict.problems, verdict);
+    const beside = isText ? verdict.problems : this.form.show(verdict.problems, verdict);
+    const rest = this.mode === "text" ? verdict.problems : beside;
     this.list("problems", rest);
+    element("problems-title").textContent = rest.length ? "Before this can be applied" : "Some fields are blank: fill them in below";
     this.list("warnings", verdict.warnings);
     element("warnings-count").textContent = verdict.warnings.length;
     const blanks = !isText && this.form.blanks?.() > 0 && verdict.problems.some((each) => each.text.startsWith("found nothing"));
