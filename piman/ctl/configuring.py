@@ -26,7 +26,7 @@ from piman.host.listening import listen
 from piman.power import load
 from piman.reactor import wall_clock
 from piman.settings.sections import Document
-from piman.web import answers
+from piman.web import refusals
 from piman.web.access import visitors
 from piman.web.access.guard import AccessSettings, Guard
 from piman.web.connections import BoundedSite
@@ -164,12 +164,12 @@ def root(reactor: Any, options: ConfigOptions, ask: Ask, guard: Guard, note: str
         documents, context=context, caller=visitors.caller_of, is_alone=True, note=lambda: note
     ).resource()
     files = DocumentRoutes(documents, visitors.caller_of).resource()
-    nowhere = answers.Refused(
+    nowhere = refusals.Refused(
         404, "no-such-path", "piman config serves /config and /hosts-csv only", "Start the manager."
     )
     api = WithDocuments(files, nowhere)
     parts = {
-        "": answers.Moved("/config"),
+        "": refusals.Moved("/config"),
         "static": StaticFiles(packaged()),
         **dict.fromkeys(("config", "hosts-csv"), pages),
         **dict.fromkeys(("api", "get_config", "get_hosts_csv"), api),
@@ -181,7 +181,7 @@ def service(reactor: Any, options: ConfigOptions, ask: Ask, note: str = "") -> S
     """The service; it binds the loopback alone, and goes by names of this machine only."""
     guard = Guard(reactor, AccessSettings())
     bounded = BoundedSite(root(reactor, options, ask, guard, note), reactor=reactor, knows=knows(guard))
-    return SiteService(bounded, lambda found: listen(reactor, options["port"], found, LOOPBACK), lambda: None)
+    return SiteService(bounded, lambda: listen(reactor, options["port"], bounded, LOOPBACK), lambda: None)
 
 
 async def _serve(reactor: Any, options: ConfigOptions, answer: Answer, over: "Deferred[None]") -> int:

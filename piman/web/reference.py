@@ -65,7 +65,7 @@ def routes(document: JSON) -> Iterator[JSON]:
 
 
 def _content(answer: JSON) -> tuple[str, str]:
-    return next((type_of(each["schema"]) for each in answer["content"].values()), ("", ""))
+    return next((type_of(each["schema"]) for each in answer.get("content", {}).values()), ("", ""))
 
 
 class Reference(Resource):

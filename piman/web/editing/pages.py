@@ -19,10 +19,11 @@ from werkzeug.exceptions import HTTPException
 
 from piman.editing.desk import CONFIG, HOSTS_FILE
 from piman.fleet.model import MACAddress
-from piman.web.answers import refuse, see_other
-from piman.web.api import Caller, whole
+from piman.web.api import Caller
+from piman.web.asking import whole
 from piman.web.editing.documents import Documents, MistakesFound
 from piman.web.editing.shapes import JSON
+from piman.web.refusals import refuse, see_other
 from piman.web.rendering import page
 from piman.web.wishes import Refusal
 

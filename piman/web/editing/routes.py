@@ -23,7 +23,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from piman.editing.desk import CONFIG, HOSTS_FILE
 from piman.web import wishes
-from piman.web.api import Caller, whole
+from piman.web.api import Caller
+from piman.web.asking import whole
 from piman.web.editing.documents import Documents, MistakesFound
 from piman.web.wishes import Refusal
 
