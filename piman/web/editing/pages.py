@@ -271,7 +271,7 @@ def _field(request: Any, name: str) -> str:
     :raises Refusal: when it is missing.
     """
     if name.encode("ascii") not in request.args:
-        raise Refusal(400, "bad-form", f"found no field {name}", "Load the page again.")
+        raise Refusal(400, "bad-request", f"found no field {name}", "Load the page again.")
     return _argument(request, name)
 
 
