@@ -14,26 +14,29 @@ from typing import Any, Protocol
 import attrs
 
 from piman.config import Config, ConfigError, differences
-from piman.editing.changes import (
-    BadChange,
-    Change,
-    Trouble,
-    carry_over,
-    make,
-    read_changes,
-)
+from piman.editing.changes import Change, Trouble, carry_over, make
 from piman.editing.form import Form, form_of
-from piman.editing.hoststext import BadHostChange, HostChange, HostLine, HostsText, read_host_changes
+from piman.editing.hoststext import BadHostChange, HostsText
 from piman.editing.keeping import ChangedMeanwhile, KeptFile, NotKept
 from piman.editing.lines import difference
 from piman.editing.pieces import NotYAML
+from piman.editing.proposals import (
+    CONFIG,
+    HOSTS_FILE,
+    BadProposal,
+    Mistake,
+    Mistaken,
+    Proposal,
+    Sheet,
+    Verdict,
+    read_proposal,
+)
 from piman.editing.schema import configuration
 from piman.editing.secrets import Masked, UnknownMarker, Vault
 from piman.editing.skeleton import CONFIGURATION, HOSTS
 from piman.editing.yamltext import CannotEdit, path_text
 from piman.hosts import parse as parse_hosts
 
-CONFIG, HOSTS_FILE = "config", "hosts"
 BOM = b"\xef\xbb\xbf"
 
 
@@ -49,117 +52,6 @@ class Load(Protocol):
         hosts_content: bytes | None = None,
     ) -> Config:
         """Read it, or what would stand in it."""
-
-
-class BadProposal(ValueError):
-    """What was sent is no proposal."""
-
-
-class Mistaken(Exception):
-    """
-    A proposal has mistakes and was not kept.
-
-    :ivar verdict: with the mistakes.
-    """
-
-    def __init__(self, verdict: "Verdict") -> None:
-        super().__init__("; ".join(problem.text for problem in verdict.problems))
-        self.verdict = verdict
-
-
-@attrs.frozen(kw_only=True)
-class Mistake:
-    """Something wrong with a file."""
-
-    line: int
-    """Counted from 1; 0: the file as a whole."""
-    key: str
-    """Of piman.yaml: the dotted key; of hosts.csv: the column.  May be empty."""
-    text: str
-    file: str = ""
-    """Which of the two, where it is not the one that was asked about."""
-
-
-@attrs.frozen(kw_only=True)
-class Sheet:
-    """A file as it is now, without secrets."""
-
-    path: Path
-    exists: bool
-    digest: str
-    """Tells versions apart."""
-    text: str
-    """Of a file that is not there: the skeleton that is offered."""
-    problems: tuple[Mistake, ...]
-    warnings: tuple[Mistake, ...]
-    form: Form | None = None
-    """Of piman.yaml, when it can be taken apart."""
-    rows: tuple[HostLine, ...] = ()
-    """Of hosts.csv."""
-
-
-@attrs.frozen(kw_only=True)
-class Proposal:
-    """
-    What somebody would have in a file: a whole text, or changes of the one that was looked at.
-
-    :ivar base: the text that was looked at, as it was shown; empty: the one of now.
-    """
-
-    text: str | None = None
-    changes: tuple[Change, ...] = ()
-    rows: tuple[HostChange, ...] = ()
-    base: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Verdict:
-    """What would become of a proposal."""
-
-    digest: str
-    """Of the file as it is now."""
-    text: str
-    """The file as it would be, without secrets."""
-    diff: tuple[str, ...]
-    problems: tuple[Mistake, ...]
-    warnings: tuple[Mistake, ...]
-    at_once: tuple[str, ...] = ()
-    """Keys that would change while the manager runs."""
-    at_restart: tuple[str, ...] = ()
-    """Keys that would wait for a restart."""
-    others: tuple[str, ...] = ()
-    """What somebody else changed since the base."""
-    form: Form | None = None
-    rows: tuple[HostLine, ...] = ()
-    backup: str = ""
-    """Where the old content was kept."""
-
-
-def read_proposal(kind: str, found: Any) -> Proposal:
-    """
-    A proposal as it is sent: ``{"text": ...}`` or ``{"changes": [...]}``, and perhaps ``"base"``.
-
-    :raises BadProposal: when it is none.
-    """
-    if (
-        not isinstance(found, dict)
-        or ("text" in found) == ("changes" in found)
-        or set(found) - {"text", "changes", "base"}
-    ):
-        raise BadProposal('found no proposal, expected {"text": ...} or {"changes": [...]}, and perhaps "base"')
-    for name in ("text", "base"):
-        if name in found and not isinstance(found[name], str):
-            raise BadProposal(f"{name}: found no text")
-        if "\0" in found.get(name, ""):
-            raise BadProposal(f"{name}: found a zero byte, which no text has")
-    try:
-        if "text" in found:
-            return Proposal(text=found["text"], base=found.get("base"))
-        if kind == CONFIG:
-            return Proposal(changes=read_changes(found["changes"]), base=found.get("base"))
-        return Proposal(rows=read_host_changes(found["changes"]), base=found.get("base"))
-    except (BadChange, BadHostChange) as reason:
-        raise BadProposal(str(reason)) from reason
 
 
 class Desk:
