@@ -13,8 +13,9 @@ from hypothesis import strategies as some
 from twisted.trial.unittest import SynchronousTestCase
 
 from piman.editing.pieces import ALIAS, LIST, MAPPING, SCALAR, Piece
+from piman.editing.places import CannotEdit
 from piman.editing.spelling import block, flow, key, scalar
-from piman.editing.yamltext import CannotEdit, NoSuchPlace, YAMLText, path_text
+from piman.editing.yamltext import NoSuchPlace, YAMLText, path_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NASTY = {

@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 
 from piman.editing.pieces import JSON, LIST, MAPPING, SCALAR, NotYAML, Piece
+from piman.editing.places import CannotEdit
 from piman.editing.schema import is_path, is_value
-from piman.editing.yamltext import CannotEdit, NoSuchPlace, Path, YAMLText, path_text
+from piman.editing.yamltext import NoSuchPlace, Path, YAMLText, path_text
 
 SET, UNSET, ADD = "set", "unset", "add"
 

@@ -20,6 +20,7 @@ from piman.editing.hoststext import BadHostChange, HostsText
 from piman.editing.keeping import ChangedMeanwhile, KeptFile, NotKept
 from piman.editing.lines import difference
 from piman.editing.pieces import NotYAML
+from piman.editing.places import CannotEdit
 from piman.editing.proposals import (
     CONFIG,
     HOSTS_FILE,
@@ -34,7 +35,7 @@ from piman.editing.proposals import (
 from piman.editing.schema import configuration
 from piman.editing.secrets import Masked, UnknownMarker, Vault
 from piman.editing.skeleton import CONFIGURATION, HOSTS
-from piman.editing.yamltext import CannotEdit, path_text
+from piman.editing.yamltext import path_text
 from piman.hosts import parse as parse_hosts
 
 BOM = b"\xef\xbb\xbf"

@@ -15,8 +15,9 @@ import attrs
 
 from piman.editing.changes import plain
 from piman.editing.pieces import ALIAS, JSON, LIST, Piece
+from piman.editing.places import CannotEdit
 from piman.editing.schema import shape_at
-from piman.editing.yamltext import CannotEdit, Path, YAMLText, path_text
+from piman.editing.yamltext import Path, YAMLText, path_text
 from piman.settings.readers import Shape
 from piman.settings.readers import shown_default as default_of
 from piman.settings.sections import Document

@@ -7,7 +7,6 @@ counts: the new text is taken apart again and must mean the old one with that va
 :class:`CannotEdit`.  docs/decisions/editing.md
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
@@ -29,18 +28,13 @@ from piman.editing.pieces import (
     meaning_of,
     pieces_of,
 )
+from piman.editing.places import CannotEdit, Places
 
 Step = str | int
 Path = tuple[Step, ...]
 
 Spelling = Callable[[Path, str], str]
 """The key that is meant by a key as written, in the mapping at a path."""
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
-
-
-class CannotEdit(ValueError):
-    """The value cannot be changed by itself; the text says why.  In the text, it can."""
 
 
 class NoSuchPlace(CannotEdit):
@@ -83,10 +77,9 @@ class YAMLText:
         return self._top or pieces_of(self.text)
 
     @property
-    def newline(self) -> str:
-        """What ends the lines: what ends the first one."""
-        found = _LINE_END.search(self.text)
-        return found.group() if found else "\n"
+    def places(self) -> Places:
+        """Where what begins and ends in it."""
+        return Places(self.text)
 
     # Finding
 
@@ -172,7 +165,7 @@ class YAMLText:
         if self._is_lone(path, parent):
             return self.unset(path[:-1])
         index = self._key_index(parent, path[:-1], path[-1])
-        cut = self._cut_flow if parent.flow else self._cut_block
+        cut = self.places.cut_flow if parent.flow else self.places.cut_block
         start, end = cut(parent, index, piece)
         expected = self._expecting(path[:-1], lambda parts: [*parts[:index], *parts[index + 1 :]])
         return self._spliced(start, end, "", expected, path)
@@ -261,13 +254,15 @@ class YAMLText:
             space = " " if piece.start == piece.end else ""
             return self._spliced(piece.start, piece.end, space + written, expected, path)
         column = self._column_of_key(path) + spelling.STEP
-        at = self._after_comments(self._line_after(piece.end), column)
-        return self._spliced(at, at, self._lines(spelling.block(value, column, exact=exact), at), expected, path)
+        at = self.places.after_comments(self.places.line_after(piece.end), column)
+        return self._spliced(
+            at, at, self.places.whole_lines(spelling.block(value, column, exact=exact), at), expected, path
+        )
 
     def _begin(self, value: JSON) -> "YAMLText":
         """The first lines of a text that says nothing."""
-        at = self._end_of_content()
-        return self._spliced(at, at, self._lines(spelling.block(value, 0), at), New(value), ())
+        at = self.places.end_of_content()
+        return self._spliced(at, at, self.places.whole_lines(spelling.block(value, 0), at), New(value), ())
 
     def _insert_key(self, path: Path, parent: Piece, name: str, value: JSON) -> "YAMLText":
         exact = self.exact((*path, name))
@@ -275,24 +270,26 @@ class YAMLText:
         if parent.flow:
             written = f"{spelling.key(name)}: {spelling.flow(value, exact=exact)}"
             return self._insert_flow(parent, written, expected, path)
-        column = self._column(parent.pairs[0][0].start)
-        at = self._line_after(parent.end)
-        at = self._after_comments(at, column) if path else self._end_of_content(at)
+        column = self.places.column(parent.pairs[0][0].start)
+        at = self.places.line_after(parent.end)
+        at = self.places.after_comments(at, column) if path else self.places.end_of_content(at)
         lines = spelling.block({name: value}, column, exact=exact)
-        return self._spliced(at, at, self._lines(lines, at), expected, (*path, name))
+        return self._spliced(at, at, self.places.whole_lines(lines, at), expected, (*path, name))
 
     def _insert_item(self, path: Path, parent: Piece, index: int, value: JSON) -> "YAMLText":
         exact = self.exact((*path, index))
         expected = self._expecting(path, lambda parts: [*parts[:index], New(value), *parts[index:]])
         if parent.flow:
             return self._insert_flow(parent, spelling.flow(value, exact=exact), expected, path, index)
-        column = self._column(self._dash(parent, 0))
-        at = self._after_item(parent, index, column) if index else self._line_before(self._dash(parent, 0))
-        return self._spliced(at, at, self._lines(spelling.block([value], column, exact=exact), at), expected, path)
+        column = self.places.column(self.places.dash(parent, 0))
+        at = self._after_item(parent, index, column) if index else self.places.line_before(self.places.dash(parent, 0))
+        return self._spliced(
+            at, at, self.places.whole_lines(spelling.block([value], column, exact=exact), at), expected, path
+        )
 
     def _after_item(self, parent: Piece, index: int, column: int) -> int:
-        at = self._line_after(parent.items[index - 1].end)
-        return self._after_comments(at, column) if column and index == len(parent.items) else at
+        at = self.places.line_after(parent.items[index - 1].end)
+        return self.places.after_comments(at, column) if column and index == len(parent.items) else at
 
     def _insert_flow(
         self, parent: Piece, written: str, expected: Any, path: Path, index: int | None = None
@@ -332,57 +329,10 @@ class YAMLText:
                 found = found.unset((*path, name))
         return found
 
-    # Places in the text
-
-    def _line_after(self, at: int) -> int:
-        """Where the line after the one with a place begins, or the end of the text."""
-        if at and self.text[at - 1] in "\r\n":
-            return at
-        found = _LINE_END.search(self.text, at)
-        return found.end() if found else len(self.text)
-
-    def _line_before(self, at: int) -> int:
-        """Where the line of a place begins."""
-        return max(self.text.rfind("\n", 0, at), self.text.rfind("\r", 0, at)) + 1
-
-    def _column(self, at: int) -> int:
-        return at - self._line_before(at)
-
     def _column_of_key(self, path: Path) -> int:
         *_, parent, _ = self.walk(path)
         index = self._key_index(parent, path[:-1], path[-1])
-        return self._column(parent.pairs[index][0].start)
-
-    def _after_comments(self, at: int, column: int) -> int:
-        """Past the comments that belong to what stands before: not less indented, no line between."""
-        comment = re.compile(rf" {{{column},}}#[^\r\n]*(?:\r\n|\n|\r|$)")
-        while found := comment.match(self.text, at):
-            at = found.end()
-        return at
-
-    def _end_of_content(self, at: int = 0) -> int:
-        """The end of the text, or of its document where ``...`` says so."""
-        found = re.compile(r"^(?:\.\.\.)(?=\s|$)", re.M).search(self.text, at)
-        return found.start() if found else len(self.text)
-
-    def _lines(self, lines: Sequence[str], at: int) -> str:
-        """Whole lines, to be put where a line begins or a text ends without a line end."""
-        written = "".join(f"{line}{self.newline}" for line in lines)
-        is_begun = at > 0 and self.text[at - 1] not in "\r\n"
-        return f"{self.newline}{written.removesuffix(self.newline)}" if is_begun else written
-
-    def _dash(self, parent: Piece, index: int) -> int:
-        """Where the dash of an element stands: the last one before it that only blanks and comments follow."""
-        item = parent.items[index]
-        floor = parent.items[index - 1].end if index else max(0, self._line_before(parent.start) - 1)
-        dashes = [
-            match.start()
-            for match in re.compile(r"-(?=\s|$)").finditer(self.text, floor, max(item.start, floor))
-            if re.fullmatch(r"-(?:\s|#[^\r\n]*(?=[\r\n])|[&!]\S*)*", self.text[match.start() : item.start])
-        ]
-        if not dashes:
-            raise CannotEdit("the list is written in a way that is left alone: change it in the text")
-        return dashes[0]
+        return self.places.column(parent.pairs[index][0].start)
 
     def _is_lone(self, path: Path, parent: Piece) -> bool:
         """Whether a key is the only one of a section that has no comment, either."""
@@ -390,31 +340,7 @@ class YAMLText:
             return False
         outer = self.find(path[:-2])
         section, _ = outer.pairs[self._key_index(outer, path[:-2], path[-2])]
-        return "#" not in self.text[section.end : self._line_after(parent.end)]
-
-    def _cut_block(self, parent: Piece, index: int, piece: Piece) -> tuple[int, int]:
-        start = self._dash(parent, index) if parent.kind == LIST else parent.pairs[index][0].start
-        end = self._line_after(piece.end)
-        line = self._line_before(start)
-        if self.text[line:start].strip(" ") == "":
-            return line, end
-        if parent.kind == MAPPING and index + 1 < len(parent.pairs):
-            following = parent.pairs[index + 1][0].start
-            if "#" not in self.text[piece.end : following]:
-                return start, following
-        return start, max(piece.end, start)
-
-    def _cut_flow(self, parent: Piece, index: int, piece: Piece) -> tuple[int, int]:
-        parts = [(key.start, value.end) for key, value in parent.pairs]
-        parts += [(each.start, each.end) for each in parent.items]
-        start, end = parts[index]
-        comma = re.compile(r"\s*,[ \t]*").match(self.text, end)
-        if index + 1 < len(parts):
-            return start, comma.end() if comma else end
-        before = parts[index - 1][1] if index else start
-        if self.text[before - 1] != ":" and re.fullmatch(r"\s*,\s*", self.text[before:start]):
-            return before, end
-        return start, comma.end() if comma else end
+        return "#" not in self.text[section.end : self.places.line_after(parent.end)]
 
     # Proof
 
