@@ -23,7 +23,7 @@ FAMILIES: Mapping[str, tuple[str, tuple[Phase, ...]]] = {
     "silent": ("silent", (Phase.SILENT,)),
     "stuck": ("stuck", (Phase.STUCK,)),
     "off": ("off", (Phase.OFF,)),
-    "unknown": ("nothing known", (Phase.UNKNOWN,)),
+    "unknown": ("unknown", (Phase.UNKNOWN,)),
 }
 """Phases that share a colour and a shape (``icons/phase-*.svg``), with what a legend calls them."""
 
