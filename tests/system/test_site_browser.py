@@ -45,6 +45,8 @@ WAIT_SECONDS = 60.0
 """Far more than anything here needs; a test that waits so long has failed."""
 LONGEST_TASK_MS = 100
 """Of our scripts in one frame; they take some 10."""
+LARGEST_SHIFT = 0.001
+"""A number that grows by a digit moves the word after it: 0.00002.  A row of ports that moves is much more."""
 WATCH = """
 window.tasks = []; window.shifts = [];
 new PerformanceObserver((list) => list.getEntries().forEach((frame) =>
@@ -440,7 +442,7 @@ class CrowdTests(_Case):
 
         tasks, shifts = await self.in_browser(look, url)
         self.assertLess(max(tasks, default=0.0), LONGEST_TASK_MS, tasks)
-        self.assertEqual(sum(shifts), 0, shifts)
+        self.assertLess(sum(shifts), LARGEST_SHIFT, shifts)
 
 
 class AccessibilityTests(_Case):
