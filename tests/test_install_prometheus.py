@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from piman.monitor.readings import METRICS
+from piman.monitor.exposition import GAUGES
 from piman.web.grafana.happenings import GROUPS
 from piman.web.metrics.catalogue import CATALOGUE
 
@@ -47,7 +47,7 @@ def expressions() -> Iterator[str]:
 
 def known() -> set[str]:
     """Names that an expression may use: metrics of the manager and of agents, and what the rules record."""
-    found = {scale(name) for name, scale, _ in METRICS} | {rule["record"] for rule in rules() if "record" in rule}
+    found = {f"piman_node_{name}" for _, name, _ in GAUGES} | {rule["record"] for rule in rules() if "record" in rule}
     for measure in CATALOGUE:
         suffixes = ("_bucket", "_sum", "_count") if measure.is_histogram else ("",)
         found |= {measure.name + suffix for suffix in suffixes}
