@@ -10,7 +10,9 @@ cycles, and the time in each stage, as Markdown.  Exit status 0: every node is u
 """
 
 import argparse
+import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -57,13 +59,19 @@ class Restart:
     requests: int = 0
     down: tuple[str, ...] = ()
     """Boards that are not up in the end, by name."""
+    boards: dict[str, Any] = attrs.field(factory=dict)
+    """By name, what each board experienced: kind, steps with their times, why it hung."""
+    rack_cpu_seconds: float = 0.0
+    """What boards and switches cost meanwhile: one process, so never more than the time that passed."""
+    manager_cpu_seconds: float = 0.0
+    """What the manager cost from its start to its end."""
 
     async def __call__(self, rack: Rack) -> None:
         """Order it, look until it is over."""
         reactor: Any = rack.reactor
         client = ManagerClient(reactor, rack.directory / "state" / "control.sock")
         before = [len(pi.journal.hangs) for pi in rack.pis]
-        asked = rack.room.requests
+        asked, cpu = rack.room.requests, _cpu_seconds(resource.RUSAGE_SELF)
         begun = await client.post("/api/v1/operations", {"action": "restart", "nodes": ["all"], "yes": True})
         self.plan = begun["plan"]
         identity = begun["operation"]["id"]
@@ -77,7 +85,16 @@ class Restart:
         for pi, known in zip(rack.pis, before, strict=True):
             new = [why.replace(pi.board.prefix, "") for why in pi.journal.hangs[known:]]
             self.hangs.update(f"{pi.board.kind.name}: {why}" for why in new)
+        self.rack_cpu_seconds = _cpu_seconds(resource.RUSAGE_SELF) - cpu
         self.requests = rack.room.requests - asked
+        self.boards = {
+            pi.board.hostname: {
+                "kind": pi.board.kind.name,
+                "steps": [(step.value, time) for step, time in pi.journal.steps],
+                "hangs": pi.journal.hangs,
+            }
+            for pi in rack.pis
+        }
         self.down = tuple(pi.board.hostname for pi in rack.pis if not pi.is_up)
 
     @property
@@ -90,6 +107,11 @@ class Restart:
     def failures(self) -> list[dict[str, Any]]:
         """The reports of targets that failed."""
         return [each for each in self.operation.get("reports", ()) if each["step"] == "failed"]
+
+
+def _cpu_seconds(who: int) -> float:
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def stage_seconds(report: dict[str, Any], created: float) -> Iterator[tuple[str, float]]:
@@ -122,7 +144,9 @@ def as_markdown(restart: Restart) -> str:
         f"{sum(report['tries'] for report in reports)} power cycles "
         f"({', '.join(f'{count} nodes {number}' for number, count in sorted(tries.items()))}); "
         f"{restart.requests} SNMP requests; "
-        f"{len(restart.down)} boards not up, {len(restart.unexplained)} without a verdict",
+        f"{len(restart.down)} boards not up, {len(restart.unexplained)} without a verdict; "
+        f"processor: boards and switches {restart.rack_cpu_seconds:.0f} s meanwhile, the manager "
+        f"{restart.manager_cpu_seconds:.0f} s from its start to its end",
         "",
         "| stage | nodes | median s | 95 % s | longest s |",
         "|---|--:|--:|--:|--:|",
@@ -143,7 +167,9 @@ async def run(reactor: Any, options: RackOptions) -> Restart:
     """One rack, in a folder that is kept only when something is wrong."""
     directory = Path(tempfile.mkdtemp(prefix="piman-restart-"))
     restart = Restart(options.timeout_seconds)
+    before = _cpu_seconds(resource.RUSAGE_CHILDREN)
     report = await Rack(reactor, options, directory, Console(file=sys.stderr), errand=restart).run()
+    restart.manager_cpu_seconds = _cpu_seconds(resource.RUSAGE_CHILDREN) - before
     print(f"brought up: {report.up} of {report.boards} in {report.seconds:.1f} s", file=sys.stderr)
     if restart.operation and not restart.unexplained:
         shutil.rmtree(directory)
@@ -163,14 +189,17 @@ def title(name: str, options: RackOptions) -> str:
     )
 
 
-async def restarts(reactor: Any, names: Sequence[str], options: RackOptions) -> None:
-    """One after the other, then the exit status."""
+async def restarts(reactor: Any, names: Sequence[str], options: RackOptions, kept: Path | None) -> None:
+    """One after the other, then the exit status; in the folder ``kept``, what happened to each board as JSON."""
     found = []
     for name in names:
         chosen = attrs.evolve(options, operations={**options.operations, "admission": RUNS[name]})
         found.append(await run(reactor, chosen))
         print(title(name, chosen))
         print(as_markdown(found[-1]), end="\n\n", flush=True)
+        if kept is not None:
+            whole = {"operation": found[-1].operation, "boards": found[-1].boards}
+            (kept / f"{name}.json").write_text(json.dumps(whole))
     if not all(each.operation and not each.unexplained for each in found):
         raise SystemExit(1)
 
@@ -188,6 +217,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=128, help="how many may wait at the uplink")
     parser.add_argument("--timeout", type=float, default=1200.0, help="for each of the two halves")
     parser.add_argument("--only", choices=tuple(RUNS))
+    parser.add_argument("--keep", type=Path, help="a folder for what happened to each board, as JSON")
     parsed = parser.parse_args()
     options = RackOptions(
         count=parsed.pis,
@@ -201,7 +231,7 @@ def main() -> None:
         plain=True,
     )
     names = [parsed.only] if parsed.only else list(RUNS)
-    react(lambda reactor: Deferred.fromCoroutine(restarts(reactor, names, options)))
+    react(lambda reactor: Deferred.fromCoroutine(restarts(reactor, names, options, parsed.keep)))
 
 
 if __name__ == "__main__":

@@ -520,6 +520,26 @@ class RollingTests(_InRack):
         self.assertTrue(self.rack.all_on())
         self.assertEqual(self.rack.now(operation).cancelled_by, "bob")
 
+    def test_cancelled_when_it_is_on_disk(self) -> None:
+        """A disk that takes no cancellation: it is refused, told to nobody, and what waited is begun in its turn."""
+        operation = self.rack.order(Action.RESTART, "all", at_most=2)
+        self.rack.operation_store.failure = StoreFailed("disk full")
+        with self.assertRaises(StoreFailed):
+            result(Deferred.fromCoroutine(self.rack.book.cancel(operation.id, who="bob", source="test")))
+        self.rack.operation_store.failure = None
+        self.assertEqual(self.rack.now(operation).cancelled_by, "")
+        self.rack.run(300)
+        self.assertEqual(set(self.steps(operation)), {Step.DONE})
+        self.assertEqual([one for one in self.rack.recorded if isinstance(one, events.OperationCancelled)], [])
+
+    def test_cancellation_is_told_before_the_end(self) -> None:
+        """An order of which nothing has begun is over by its cancellation: that is told first, then its end."""
+        self.rack.book.window = attrs.evolve(self.rack.book.window, size=0.0)
+        operation = self.rack.order(Action.RESTART, "pi1")
+        result(Deferred.fromCoroutine(self.rack.book.cancel(operation.id, who="bob", source="test")))
+        kinds = [type(one) for one in self.rack.recorded]
+        self.assertEqual(kinds[-2:], [events.OperationCancelled, events.OperationEnded])
+
     def test_window(self) -> None:
         """With no limit of the operator's the manager's own window counts, over all operations."""
         self.rack.book.window = attrs.evolve(self.rack.book.window, size=3.0)

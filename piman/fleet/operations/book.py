@@ -21,7 +21,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from piman.fleet.events import Installed, IntentClosed, OperationCancelled, OperationEnded, OperationStarted, Recorded
+from piman.fleet.events import (
+    Event,
+    Installed,
+    IntentClosed,
+    OperationCancelled,
+    OperationEnded,
+    OperationStarted,
+    Recorded,
+)
 from piman.fleet.interfaces import (
     IEventObserver,
     IEventSink,
@@ -34,7 +42,7 @@ from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
 from piman.fleet.operations import admission
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.fleet.operations.power import PowerDesk
-from piman.fleet.operations.target_run import Explain, Plain, TargetRun
+from piman.fleet.operations.target_run import Explain, TargetRun, explain_plainly
 from piman.fleet.operations.targets import Atlas, Learned, Target, resolve, switches_to_ask
 from piman.fleet.state.intents import IntentBook
 
@@ -114,7 +122,7 @@ class Operations:
         store: IOperationStore,
         intents: IntentBook,
         events: IEventSink,
-        explain: Explain = Plain,
+        explain: Explain = explain_plainly,
         is_stuck: Callable[[NodeStatus], bool] = lambda status: False,
         settings: OperationSettings | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(4),
@@ -272,18 +280,21 @@ class Operations:
         operation = self._operations[operation_id]
         if operation.is_final:
             return operation
-        self._keep(attrs.evolve(operation, cancelled_by=who))
-        self.events.emit(OperationCancelled(operation=operation_id, who=who, source=source))
-        await self._cancel_waiting(operation_id, f"cancelled by {who}")
+        told = OperationCancelled(operation=operation_id, who=who, source=source)
+        cancelled = attrs.evolve(operation, cancelled_by=who)
+        try:
+            await self._cancel_waiting(cancelled, f"cancelled by {who}", told)
+        except StoreFailed:
+            self._keep(attrs.evolve(self._operations[operation_id], cancelled_by=operation.cancelled_by))
+            raise
         return self._operations[operation_id]
 
-    async def _cancel_waiting(self, operation_id: str, reason: str) -> None:
-        operation = self._operations[operation_id]
+    async def _cancel_waiting(self, operation: Operation, reason: str, told: Event | None = None) -> None:
         now = self.clock.seconds()
         indexes = [index for index, report in enumerate(operation.reports) if report.step is Step.WAITING]
         for index in indexes:
             operation = operation.with_report(index, step=Step.CANCELLED, finished=now, reason=reason)
-        await self.save(operation, indexes)
+        await self.save(operation, indexes, told=told)
 
     def operation(self, operation_id: str) -> Operation | None:
         """The operation of this id."""
@@ -389,7 +400,7 @@ class Operations:
         operation = self._operations[operation_id]
         if operation.stop_after and operation.failures >= operation.stop_after and not operation.is_final:
             reason = f"{operation.failures} nodes failed: nothing more is begun"
-            stopped = Deferred.fromCoroutine(self._cancel_waiting(operation_id, reason))
+            stopped = Deferred.fromCoroutine(self._cancel_waiting(operation, reason))
             stopped.addErrback(lambda failure: self._log.failure("stopping an operation", failure=failure))
         self.admit()
 
@@ -416,11 +427,14 @@ class Operations:
         if changes.get("step") is Step.FOLLOWING:
             self.admit()  # its switch has one less to come back to
 
-    async def save(self, operation: Operation, indexes: Sequence[int], *, anyway: bool = False) -> None:
+    async def save(
+        self, operation: Operation, indexes: Sequence[int], *, anyway: bool = False, told: Event | None = None
+    ) -> None:
         """
         Keep an operation in memory and on disk; the first time that it is final, say so.
 
         :param anyway: in memory also when the disk does not take it.
+        :param told: an event to be emitted once it is on disk.
         :raises StoreFailed: when the disk does not take it.
         """
         was_final = self._operations[operation.id].is_final
@@ -430,6 +444,8 @@ class Operations:
         self._keep(operation)
         try:
             await self._store.save_operation(operation, indexes)
+            if told is not None:
+                self.events.emit(told)
         except StoreFailed:
             if not anyway:
                 self._take_back(before, indexes)

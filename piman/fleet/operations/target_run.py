@@ -43,7 +43,7 @@ class Explanation:
 Explain = Callable[[NodeStatus], Explanation]
 
 
-def Plain(status: NodeStatus) -> Explanation:
+def explain_plainly(status: NodeStatus) -> Explanation:
     """The latest thing worth telling."""
     told = f": it {status.detail}" if status.detail else ""
     return Explanation(f"no sign of life since phase {status.phase.value}{told}")
