@@ -21,6 +21,7 @@ from piman.config import Config, ConfigError, differences
 from piman.dhcp import dhcp_service
 from piman.editing.desk import Desk
 from piman.editing.secrets import Vault
+from piman.fleet.answer_times import AnswerTimes
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.assignment import assigned, spoken, without_image
 from piman.fleet.casebook import Casebook
@@ -116,6 +117,7 @@ class Manager:
         reactor, config = self.reactor, self.config
         self.power = power_switches(reactor, config)
         self.casebook = Casebook(reactor, nodes=self.registry, switches=lambda: self.operations.desk.switches)
+        self.answer_times = AnswerTimes(reactor)
         self.operations = Operations(
             reactor,
             desk=PowerDesk(reactor, self.power.by_address, power_policy(config)),
@@ -126,6 +128,7 @@ class Manager:
             events=self.events,
             explain=self.casebook.explain,
             is_stuck=self.casebook.is_stuck,
+            is_crowded=self.answer_times.is_crowded,
             settings=operation_settings(config),
         )
         self.clock_steps = ClockSteps(

@@ -125,6 +125,7 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
             files=manager.files,
             addresses=manager.leases,
             events=manager.events,
+            answers=manager.answer_times,
             interface=config.interface,
         )
         measuring.add(sources.of_tftp(tftp.server))

@@ -26,6 +26,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from piman.fleet.answer_times import AnswerTimes
 from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, IAddressBook, IBootFiles, IEventSink
 from piman.fleet.model import MACAddress
 from piman.fleet.throttle import Throttle
@@ -104,6 +105,7 @@ class TFTPServer:
         files: IBootFiles,
         addresses: IAddressBook,
         events: IEventSink,
+        answers: AnswerTimes | None = None,
     ) -> None:
         self._clock = clock
         self._settings = settings
@@ -114,7 +116,9 @@ class TFTPServer:
         self._table = TransferTable()
         self._was_full = False
         self._said = Throttle(clock, 1.0)
-        self.deliveries = Deliveries(clock, events, table=self._table, blocks=self._blocks, reports=self._reports)
+        self.deliveries = Deliveries(
+            clock, events, table=self._table, blocks=self._blocks, reports=self._reports, answers=answers
+        )
         self.doors: list[DataProtocol] = []
         self.missing = 0
 
@@ -367,6 +371,7 @@ def tftp_service(
     files: IBootFiles,
     addresses: IAddressBook,
     events: IEventSink,
+    answers: AnswerTimes | None = None,
     interface: str | None = None,
     plain: bool | None = None,
 ) -> TFTPService:
@@ -374,10 +379,11 @@ def tftp_service(
     A service that serves boot files.
 
     :param reactor: what :func:`piman.udp.udp_service` needs.
+    :param answers: told how long blocks take to be acknowledged.
     :param interface: bind all sockets to this network interface.
     :param plain: see :func:`piman.udp.udp_service`.
     """
-    server = TFTPServer(reactor, settings=settings, files=files, addresses=addresses, events=events)
+    server = TFTPServer(reactor, settings=settings, files=files, addresses=addresses, events=events, answers=answers)
 
     def bound(port: int, protocol: DatagramProtocol) -> UDPService:
         return udp_service(reactor, port, protocol, address=settings.address, interface=interface, plain=plain)

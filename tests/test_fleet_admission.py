@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from piman.fleet.operations.admission import (
     LARGEST_WINDOW,
     SMALLEST_WINDOW,
+    Throughput,
     Window,
+    crowded,
     in_turn,
     longest_queue,
     lost,
@@ -24,21 +26,26 @@ A, B = IPv4Address("172.30.4.253"), IPv4Address("172.30.4.254")
 class WindowTests(SynchronousTestCase):
     """It grows and shrinks."""
 
-    def test_slow_start(self) -> None:
-        """Until the first loss each node that gets through makes room for one more."""
+    def test_fast(self) -> None:
+        """As long as nothing is scarce each node that gets through makes room for two more."""
         window = Window(size=16)
         for _ in range(10):
             window = succeeded(window)
-        self.assertEqual(window.room, 26)
+        self.assertEqual(window.room, 36)
 
     def test_loss(self) -> None:
-        """A loss halves it; from there on a whole window must go well for one more."""
+        """A loss halves it; from there on a whole window that goes well makes it a quarter larger."""
         window = lost(Window(size=40), powered_at=100.0, now=160.0)
         self.assertEqual(window.room, 20)
         for _ in range(20):
             window = succeeded(window)
-        self.assertEqual(window.room, 20)
-        self.assertEqual(succeeded(window).room, 21)
+        self.assertEqual(window.room, 25)
+
+    def test_crowded(self) -> None:
+        """A full line: no more than are in flight, and from now on slow growth; later it is full now and then."""
+        window = crowded(Window(size=128), in_flight=60)
+        self.assertEqual((window.room, succeeded(window).size), (60, 60.25))
+        self.assertEqual(crowded(succeeded(window), in_flight=30).size, 60.25)
 
     def test_lost_together(self) -> None:
         """Of many nodes that were given power before the window shrank only the first shrinks it."""
@@ -54,6 +61,28 @@ class WindowTests(SynchronousTestCase):
             now += 10
             window = succeeded(window) if went_well else lost(window, powered_at=now, now=now)
             self.assertTrue(SMALLEST_WINDOW <= window.room <= LARGEST_WINDOW)
+
+
+class ThroughputTests(SynchronousTestCase):
+    """How many in flight keep a line full."""
+
+    def test_little(self) -> None:
+        """Three a second, each 20 s on its way at best: sixty, also when the pace is slower for a while."""
+        throughput = Throughput()
+        self.assertEqual(throughput.filling, 0.0)
+        for number in range(60):
+            throughput.passed(20.0 if number == 30 else 45.0, now=1_000.0 + number / 3)
+        self.assertApproximates(throughput.filling, 60.0, 3.0)
+        throughput.passed(45.0, now=1_060.0)
+        self.assertApproximates(throughput.filling, 60.0, 3.0)
+
+    def test_forgets(self) -> None:
+        """What was possible some minutes ago is not taken for granted."""
+        throughput = Throughput()
+        for number in range(60):
+            throughput.passed(20.0, now=1_000.0 + number / 3)
+        throughput.passed(20.0, now=1_300.0)
+        self.assertApproximates(throughput.filling, 2.0, 0.1)
 
 
 class TurnTests(SynchronousTestCase):

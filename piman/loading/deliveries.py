@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from piman.fleet.answer_times import AnswerTimes
 from piman.fleet.events import TransferAborted
 from piman.fleet.interfaces import IEventSink
 from piman.fleet.throttle import Throttle
@@ -59,6 +60,7 @@ class Deliveries:
     """
     Carries transfers to their end.
 
+    :param answers: told how long blocks take to be acknowledged.
     :ivar table: the transfers.
     :ivar counts: what came of those that are over.
     """
@@ -66,10 +68,18 @@ class Deliveries:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, events: IEventSink, *, table: TransferTable, blocks: Blocks, reports: LoadingReports
+        self,
+        clock: IReactorTime,
+        events: IEventSink,
+        *,
+        table: TransferTable,
+        blocks: Blocks,
+        reports: LoadingReports,
+        answers: AnswerTimes | None = None,
     ) -> None:
         self.table = table
         self.counts = Counts()
+        self._answers = answers if answers is not None else AnswerTimes(clock)
         self._clock = clock
         self._events = events
         self._blocks = blocks
@@ -157,12 +167,14 @@ class Deliveries:
     def _confirmed(self, transfer: Transfer, number: int) -> None:
         """The client has the blocks up to ``number``."""
         now = self._clock.seconds()
+        heard, transfer.heard = transfer.heard, now
         transfer.confirmed = number
-        transfer.heard = now
         transfer.resend_at = now + transfer.first_interval
-        if transfer.resends:
+        if transfer.resends:  # nobody knows which of the two was answered (Karn and Partridge, 1987)
             transfer.resends = 0
             transfer.interval = transfer.first_interval
+        else:
+            self._answers.took(now - heard, now)
         if not transfer.is_answered:
             self.table.answered(transfer)
         if number == transfer.last:

@@ -21,6 +21,7 @@ from piman.boot.image_http import ImageHTTPSettings, image_http_service
 from piman.boot.image_tcp import ImageSettings, image_service
 from piman.boot.images import ImageLibrary
 from piman.dhcp import DHCPSettings, dhcp_service
+from piman.fleet.answer_times import AnswerTimes
 from piman.fleet.arrivals import Arrivals
 from piman.fleet.casebook import Casebook
 from piman.fleet.clock_steps import ClockSteps
@@ -71,6 +72,7 @@ class VirtualManager:
         self.leases = LeaseTable(host, nodes=self.registry, pool=Pool(POOL_FIRST, POOL_LAST))
         self.intents = IntentBook(WallTimedIntents(scenario.intent_store, self.wall), host, self.events)
         self.intents.load()
+        self.answers = AnswerTimes(host)
         self.operations = self._operations(scenario)
         for observer in (self.registry, self.casebook, self.operations, scenario, self.arrivals):
             self.events.add_observer(observer)
@@ -96,6 +98,7 @@ class VirtualManager:
             events=self.events,
             explain=self.casebook.explain,
             is_stuck=self.casebook.is_stuck,
+            is_crowded=self.answers.is_crowded,
             settings=scenario.settings,
         )
         operations.load()
@@ -135,6 +138,7 @@ class VirtualManager:
                 files=files,
                 addresses=self.leases,
                 events=self.events,
+                answers=self.answers,
                 plain=True,
             ),
             hello,

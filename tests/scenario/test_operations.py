@@ -3,15 +3,18 @@
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from piman.fleet.events import Installed, OperationEnded, PowerCycled
 from piman.fleet.model import Phase
+from piman.fleet.operations.book import OperationSettings
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.simulator.booting.journal import Step as BoardStep
 from piman.simulator.pi import MODELS, Pi
 from piman.simulator.wiring.faults import Faults
+from piman.simulator.wiring.uplink import Uplink
 from piman.testing.scenario import Scenario
 from tests.scenario.support import ScenarioTestCase
 
@@ -21,9 +24,9 @@ CABLE_SECONDS = 3.0
 class OperationTestCase(ScenarioTestCase):
     """Racks whose boards are all up, and from now on the operator's."""
 
-    def rack_that_is_up(self, *kinds: str, seed: int = 1) -> Scenario:
+    def rack_that_is_up(self, *kinds: str, seed: int = 1, **options: Any) -> Scenario:
         """Nobody but the manager cycles boards that hang."""
-        scenario = self.rack(*kinds, seed=seed)
+        scenario = self.rack(*kinds, seed=seed, **options)
         scenario.harness.start()
         self.assertTrue(scenario.run_until(lambda: all(pi.is_up for pi in scenario.pis)))
         scenario.harness.recovers = False
@@ -88,6 +91,21 @@ class RestartTests(OperationTestCase):
             self.assert_right(report, pi)
         self.assert_back(ended)
 
+    def test_hung_rom_among_many(self) -> None:
+        """Where enough others have passed, a hung ROM is found out long before the longest boot would be over."""
+        scenario = self.rack_that_is_up(*MODELS * 6)
+        hanging, line = scenario.pis[0], scenario.lines[0]
+        line.faults = Faults(loss=1.0)
+        operation = scenario.order(Action.RESTART, "all")
+        self.assertTrue(scenario.run_until(lambda: hanging.journal.step is BoardStep.HUNG))
+        line.faults = Faults()
+        first = scenario.now(operation).reports[0]
+        self.assertTrue(scenario.run_until(lambda: scenario.now(operation).reports[0].tries == 2))
+        self.assertLess(scenario.clock.seconds() - first.on_at, 45.0)
+        ended = self.run_to_the_end(operation)
+        self.assertEqual([report.tries for report in ended.reports], [2] + [1] * 23)
+        self.assert_back(ended)
+
     def test_power_cut(self) -> None:
         """Boards whose cable is pulled in the middle of the boot begin anew, and are followed to the end of that."""
         scenario = self.rack_that_is_up(*MODELS * 3)
@@ -120,6 +138,32 @@ class RestartTests(OperationTestCase):
         self.assertTrue(scenario.switch.delivering(4))
         self.assertEqual(len(scenario.events(PowerCycled, scenario.pis[3])), 3)
         scenario.finish()
+
+
+class AdmissionTests(OperationTestCase):
+    """All boards of a rack behind a line that carries 60 datagrams a second and keeps 12 waiting."""
+
+    def restarted(self, *, admission: bool) -> tuple[Operation, int]:
+        """The operation in the end, and how many datagrams the line dropped."""
+        settings = OperationSettings(admission=admission, max_blast=48)
+        scenario = self.rack_that_is_up(*MODELS * 12, settings=settings)
+        line = Uplink(scenario.clock, 60.0, 12)
+        for one in scenario.lines:
+            one.uplink = line
+        ended = self.run_to_the_end(scenario.order(Action.RESTART, "all"))
+        self.assertEqual([report.step for report in ended.reports], [Step.DONE] * 48)
+        scenario.finish()
+        return ended, line.dropped
+
+    def test_full_line(self) -> None:
+        """With admission control it is over sooner, fewer datagrams are dropped and no board hangs."""
+        chosen, few = self.restarted(admission=True)
+        rushed, many = self.restarted(admission=False)
+        self.assertLess(chosen.finished - chosen.created, 0.8 * (rushed.finished - rushed.created))
+        self.assertLess(few, many / 3)
+        cycles = [sum(report.tries for report in each.reports) for each in (chosen, rushed)]
+        self.assertEqual(cycles[0], 48)
+        self.assertGreater(cycles[1], 48)
 
 
 class KillTests(OperationTestCase):

@@ -41,6 +41,7 @@ from piman.fleet.interfaces import (
 from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
 from piman.fleet.operations import admission
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.pace import Pace
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.target_run import Explain, TargetRun, explain_plainly
 from piman.fleet.operations.targets import Atlas, Learned, Target, resolve, switches_to_ask
@@ -107,6 +108,7 @@ class Operations:
     :param atlas: what words can name, as of now.
     :param explain: why a node is where it is, and what to do.
     :param is_stuck: whether a node that gives signs of life does not get on all the same.
+    :param is_crowded: whether boards wait for each other on the line to us, or for us.
     :ivar watchers: called with each operation that changed; a failing one is logged and costs the others nothing.
     """
 
@@ -124,6 +126,7 @@ class Operations:
         events: IEventSink,
         explain: Explain = explain_plainly,
         is_stuck: Callable[[NodeStatus], bool] = lambda status: False,
+        is_crowded: Callable[[], bool] = lambda: False,
         settings: OperationSettings | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
@@ -134,9 +137,13 @@ class Operations:
         self.events = events
         self.explain = explain
         self.is_stuck = is_stuck
+        self.is_crowded = is_crowded
         self.settings = settings or OperationSettings()
         self.watchers: list[Watcher] = []
         self.window = admission.Window()
+        self.image_window = admission.Window(size=admission.FIRST_IMAGE_WINDOW)
+        self.pace = Pace()
+        self._throughput = admission.Throughput()
         self._atlas = atlas
         self._store = store
         self._new_id = new_id
@@ -374,10 +381,20 @@ class Operations:
         room = len(waiting)
         if self.settings.admission and operation.action is not Action.POWER_OFF:
             waiting = self._in_turn(operation, waiting)
-            room = self.window.room - sum(not run.is_through for run in self._runs.values())
+            room = self._room(operation.action)
         if operation.at_most:
             room = min(room, operation.at_most - sum(name == operation.id for name, _ in self._runs))
         return waiting[: max(0, room)]
+
+    def _room(self, action: Action) -> int:
+        busy = [self._operations[name].action for (name, _), run in self._runs.items() if not run.is_through]
+        room = self.window.room - len(busy)
+        if self.is_crowded():
+            self.window = admission.crowded(self.window, len(busy))
+            room = min(room, int(admission.GAIN * self._throughput.filling) - len(busy))
+        if action is Action.REINSTALL:
+            room = min(room, self.image_window.room - busy.count(Action.REINSTALL))
+        return room
 
     def _in_turn(self, operation: Operation, waiting: Sequence[int]) -> list[int]:
         begun = (self._operations[name].reports[index] for name, index in self._runs)
@@ -496,14 +513,23 @@ class Operations:
         """None: the intent lives; empty: it is fulfilled; else why it is not."""
         return self._intents_over.get(intent_id)
 
-    def passed(self) -> None:
-        """A node is through what the manager bears: there is room for another."""
-        self.window = admission.succeeded(self.window)
+    def passed(self, operation_id: str, index: int) -> None:
+        """The node of this target is through what the manager bears: there is room for another."""
+        self.pace.passed(self.report(operation_id, index).stages)
+        now = self.clock.seconds()
+        self._throughput.passed(now - self.report(operation_id, index).started, now)
+        if not self.is_crowded():
+            self.window = admission.succeeded(self.window)
+        if self._operations[operation_id].action is Action.REINSTALL:
+            self.image_window = admission.succeeded(self.image_window)
         self.admit()
 
-    def lost(self, powered_at: float) -> None:
+    def lost(self, action: Action, powered_at: float) -> None:
         """A node did not get through."""
-        self.window = admission.lost(self.window, powered_at, self.clock.seconds())
+        now = self.clock.seconds()
+        self.window = admission.lost(self.window, powered_at, now)
+        if action is Action.REINSTALL:
+            self.image_window = admission.lost(self.image_window, powered_at, now)
 
     def observe(self, recorded: Recorded) -> None:
         """Wake whoever follows the node."""

@@ -6,7 +6,7 @@ The proof of a restart is a DISCOVER, or an INIT-REBOOT REQUEST, of that board a
 An agent that answers is none: a board with a second power supply never went away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import attrs
@@ -70,11 +70,20 @@ def stages(report: TargetReport, status: NodeStatus) -> tuple[tuple[Phase, float
     return tuple((phase, time) for phase, time in status.timeline if time >= report.off_at)
 
 
-def judge(report: TargetReport, status: NodeStatus, now: float, *, action: Action, installed: bool) -> Standing:
+def judge(
+    report: TargetReport,
+    status: NodeStatus,
+    now: float,
+    *,
+    action: Action,
+    installed: bool,
+    patience: Callable[[Phase], float] = PATIENCE.__getitem__,
+) -> Standing:
     """
     How it stands with the node of a target that is being followed.
 
     :param installed: whether the intent of a reinstallation is fulfilled.
+    :param patience: seconds without a sign of life after which a node makes no progress in a phase.
     """
     has_restarted = restarted(report, status)
     is_up = status.phase is Phase.UP
@@ -84,7 +93,7 @@ def judge(report: TargetReport, status: NodeStatus, now: float, *, action: Actio
         return Standing(Outcome.BACK)
     waits_since = max(report.on_at, status.last_seen if has_restarted else 0.0, status.since if has_restarted else 0.0)
     phase = status.phase if has_restarted else Phase.POWERED
-    overdue_at = waits_since + PATIENCE[phase]
+    overdue_at = waits_since + patience(phase)
     if now < overdue_at:
         return Standing(Outcome.ON_ITS_WAY, overdue_at)
     return Standing(Outcome.UNMOVED if is_up and not has_restarted else Outcome.OVERDUE)

@@ -17,6 +17,7 @@ from piman.fleet.interfaces import IEventSink, INodeDirectory, PowerFailed, Stor
 from piman.fleet.model import IntentOrigin, MACAddress, NodeStatus, Phase, SwitchPort
 from piman.fleet.operations.following import Outcome, Standing, judge, restarted, stages
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
+from piman.fleet.operations.pace import Pace
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.patience import Blame
 from piman.fleet.state.intent_life import IntentRefused
@@ -26,6 +27,8 @@ LOOK_SECONDS = 5.0
 """Between two looks which board appears on a port that leads to nobody."""
 RESCUE_SECONDS = 60.0
 """Between two attempts to give a port its power back that an earlier attempt could not."""
+PEERS_SECONDS = 10.0
+"""Between two looks how fast its peers are, while nothing happens to a node."""
 BUSY = frozenset({Phase.OFF, Phase.POWERED, Phase.OFFERED, Phase.LEASED, Phase.LOADING})
 """Phases of a restart in which the node is a load: afterwards there is room for the next one."""
 INSTALLING = BUSY | {Phase.STARTING, Phase.GREETING, Phase.FORMATTING, Phase.IMAGING}
@@ -69,6 +72,7 @@ class Book(Protocol):
     nodes: INodeDirectory
     intents: IntentBook
     events: IEventSink
+    pace: Pace
     explain: Explain
     is_stuck: Callable[[NodeStatus], bool]
 
@@ -97,10 +101,10 @@ class Book(Protocol):
     def is_busy(self, port: SwitchPort) -> bool:
         """Whether the port is in an operation that goes on."""
 
-    def passed(self) -> None:
-        """A node is through what the manager bears."""
+    def passed(self, operation_id: str, index: int) -> None:
+        """The node of this target is through what the manager bears."""
 
-    def lost(self, powered_at: float) -> None:
+    def lost(self, action: Action, powered_at: float) -> None:
         """A node did not get through."""
 
 
@@ -213,7 +217,7 @@ class TargetRun:
     def _through(self) -> None:
         if not self.is_through:
             self.is_through = True
-            self._book.passed()
+            self._book.passed(self._id, self._index)
 
     def _emit_failure(self, failed: PowerFailed) -> None:
         event = PowerCycleFailed(
@@ -360,7 +364,7 @@ class TargetRun:
             reason = "it is up; its start was not seen, because the manager itself was started anew meanwhile"
             await self._end(Step.DONE, reason)
             return True
-        self._book.lost(self._report.on_at)
+        self._book.lost(self._action, self._report.on_at)
         if standing.outcome is Outcome.UNMOVED and not self._was_resumed:
             raise _Failed(
                 "its port was without power, and yet it never stopped running",
@@ -386,9 +390,7 @@ class TargetRun:
             if over:
                 raise _Failed(f"it was not installed: {over}", "piman-ctl why tells more; order it again when mended.")
             status = self._status()
-            standing = judge(
-                self._report, status, self._book.clock.seconds(), action=self._action, installed=over == ""
-            )
+            standing = self._judged(status, is_installed=over == "")
             is_moving = standing.outcome is Outcome.ON_ITS_WAY and restarted(self._report, status)
             if is_moving and self._book.is_stuck(status):  # it shows signs of life, again and again the same ones
                 standing = Standing(Outcome.OVERDUE)
@@ -397,6 +399,19 @@ class TargetRun:
             mac = self._report.target.mac
             assert mac is not None
             await self._book.until(mac, standing.again_at)
+
+    def _judged(self, status: NodeStatus, *, is_installed: bool) -> Standing:
+        """How it stands: overdue when its whole time is over, or when its peers have passed by far."""
+        now, pace = self._book.clock.seconds(), self._book.pace
+        waits = judge(self._report, status, now, action=self._action, installed=is_installed)
+        if waits.outcome is not Outcome.ON_ITS_WAY or not (self._may_try_again() and pace.may_cut()):
+            return waits
+        waits = judge(
+            self._report, status, now, action=self._action, installed=is_installed, patience=pace.patience
+        )
+        if waits.outcome is Outcome.OVERDUE:
+            pace.cut()
+        return attrs.evolve(waits, again_at=min(waits.again_at, now + PEERS_SECONDS))
 
     async def _note_progress(self) -> None:
         busy = INSTALLING if self._action is Action.REINSTALL else BUSY
