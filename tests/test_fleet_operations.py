@@ -19,8 +19,9 @@ from piman.fleet.events import Event
 from piman.fleet.interfaces import PowerUnreachable, StoreFailed
 from piman.fleet.model import IntentState, MACAddress, Node, Phase, Stage, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations.book import Operation, OperationRefused, Operations, OperationSettings
-from piman.fleet.operations.orders import Action, Step
+from piman.fleet.operations.book import Operations, OperationSettings
+from piman.fleet.operations.orders import Action, Operation, Step
+from piman.fleet.operations.planning import OperationRefused
 from piman.fleet.operations.power import PowerDesk, PowerPolicy
 from piman.fleet.operations.targets import Atlas, BadTargets, Place
 from piman.fleet.state.intents import IntentBook

@@ -22,8 +22,9 @@ from piman.fleet.events import Event
 from piman.fleet.interfaces import IEventSink, IIntentStore, IOperationStore, PowerFailed
 from piman.fleet.model import Intent, MACAddress, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations.book import OperationRefused, Operations, Plan
+from piman.fleet.operations.book import Operations
 from piman.fleet.operations.orders import Action, Operation, Step
+from piman.fleet.operations.planning import OperationRefused, Plan
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.targets import Atlas, BadTargets
 from piman.fleet.state.intents import IntentBook

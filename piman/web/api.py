@@ -21,8 +21,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from piman.fleet.interfaces import StoreFailed
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations.book import OperationRefused, Operations
+from piman.fleet.operations.book import Operations
 from piman.fleet.operations.orders import Action
+from piman.fleet.operations.planning import OperationRefused
 from piman.fleet.operations.targets import Atlas, BadTargets
 from piman.fleet.walltime import WallTime
 from piman.fleet.whereabouts import chart, find, survey

@@ -6,8 +6,8 @@ A plan first, then its execution: each step is on disk before it is taken, power
 really stopped delivering and is given again, and then the node is followed until it is back, or it can be said that it
 is stuck, and why.  What web, API and command line call, all of them; docs/decisions/operations.md
 
-Beside it: how power is switched (:mod:`.power`), when a node counts as back (:mod:`.following`), how many at a time
-(:mod:`.admission`), what is done for one target (:mod:`.target_run`).
+Beside it: what is planned (:mod:`.planning`), how power is switched (:mod:`.power`), when a node counts as back
+(:mod:`.following`), how many at a time (:mod:`.admission`), what is done for one target (:mod:`.target_run`).
 """
 
 import secrets
@@ -35,16 +35,16 @@ from piman.fleet.interfaces import (
     IEventSink,
     INodeDirectory,
     IOperationStore,
-    PowerFailed,
     StoreFailed,
 )
 from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
 from piman.fleet.operations import admission
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.fleet.operations.pace import Pace
+from piman.fleet.operations.planning import OperationRefused, Plan, Planner, Wish
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.target_run import Explain, TargetRun, explain_plainly
-from piman.fleet.operations.targets import Atlas, Learned, Target, resolve, switches_to_ask
+from piman.fleet.operations.targets import Atlas
 from piman.fleet.state.intents import IntentBook
 
 
@@ -64,40 +64,7 @@ class OperationSettings:
     """How long a board is waited for on a port that leads to no known node."""
 
 
-class OperationRefused(Exception):
-    """
-    The order is not carried out, and nothing was changed.
-
-    :ivar reason: why, a plain sentence.
-    :ivar hint: what to do instead.
-    """
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(f"{reason}; {hint}" if hint else reason)
-        self.reason = reason
-        self.hint = hint
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What would be done."""
-
-    action: Action
-    targets: tuple[TargetReport, ...]
-    at_most: int = 0
-    stop_after: int = 0
-    image: str = ""
-    notes: tuple[str, ...] = ()
-    """What the operator should know before: which rule chose a port, what is not known."""
-    expected_seconds: float = 0.0
-    needs_yes: bool = False
-    """More targets than :attr:`OperationSettings.max_blast`."""
-
-
 Watcher = Callable[[Operation], None]
-
-TYPICAL_SECONDS = {Action.RESTART: 90.0, Action.REINSTALL: 300.0, Action.POWER_ON: 90.0, Action.POWER_OFF: 2.0}
-"""What a node takes when all goes well: a Pi 4 with an SD card, a small image."""
 
 
 @implementer(IEventObserver)
@@ -144,7 +111,7 @@ class Operations:
         self.image_window = admission.Window(size=admission.FIRST_IMAGE_WINDOW)
         self.pace = Pace()
         self._throughput = admission.Throughput()
-        self._atlas = atlas
+        self._planner = Planner(desk=desk, atlas=atlas, nodes=nodes)
         self._store = store
         self._new_id = new_id
         self._operations: dict[str, Operation] = {}
@@ -166,36 +133,10 @@ class Operations:
         :raises BadTargets: when the words name what cannot or must not be switched.
         :raises OperationRefused: for any other reason.
         """
-        atlas = self._atlas()
-        learned, notes = await self._ask(words, atlas)
-        targets = resolve(words, atlas, learned)
-        self._refuse_busy(target.port for target in targets)
-        if action is Action.REINSTALL:
-            self._refuse_unmapped(targets)
-        reports = tuple(TargetReport(target=target) for target in targets)
-        return Plan(
-            action=action,
-            targets=reports,
-            at_most=at_most,
-            stop_after=stop_after,
-            image=image,
-            notes=tuple(notes),
-            expected_seconds=self._expected(action, reports, at_most),
-            needs_yes=len(targets) > self.settings.max_blast,
-        )
-
-    async def _ask(self, words: Sequence[str], atlas: Atlas) -> tuple[Learned, list[str]]:
-        """What the switches in question have learned; one that does not tell is a note, no obstacle."""
-        notes: list[str] = []
-        found = {}
-        addresses = sorted(switches_to_ask(words, atlas))
-        asked = [Deferred.fromCoroutine(self.desk.learned(address)) for address in addresses]
-        for address, answer in zip(addresses, asked, strict=True):
-            try:
-                found[address] = await answer
-            except PowerFailed as failure:
-                notes.append(f"the switch did not tell which boards it sees: {failure.reason}")
-        return found, notes
+        wish = Wish(action=action, image=image, at_most=at_most, stop_after=stop_after)
+        plan = await self._planner.plan(wish, words, self.settings.max_blast)
+        self._refuse_busy(report.target.port for report in plan.targets)
+        return plan
 
     def _refuse_busy(self, ports: Iterable[SwitchPort | None]) -> None:
         busy = self._busy_ports()
@@ -214,21 +155,6 @@ class Operations:
             for report in operation.reports
             if not report.step.is_final
         }
-
-    def _refuse_unmapped(self, targets: Iterable[Target]) -> None:
-        for target in targets:
-            if target.mac is None or self.nodes.node(target.mac) is None:
-                raise OperationRefused(
-                    f"{target.name}: no configured node is known there, and only a node that is known can be installed",
-                    "piman-ctl map shows which boards hang where, and the lines for hosts.csv",
-                )
-
-    def _expected(self, action: Action, reports: Sequence[TargetReport], at_most: int) -> float:
-        per_switch = Counter(report.target.port.switch for report in reports if report.target.port)
-        turns = max(per_switch.values(), default=0) * self.desk.policy.stagger_seconds
-        batches = -(-len(reports) // at_most) if at_most else 1
-        off = self.desk.policy.off_seconds if action.cycles else 0.0
-        return batches * (off + TYPICAL_SECONDS[action]) + turns
 
     # Ordering
 
