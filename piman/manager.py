@@ -33,6 +33,7 @@ from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations
 from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.recovery import LOOK_SECONDS, Recovery
 from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas
 from piman.fleet.state.history import HistoryStore
@@ -48,7 +49,7 @@ from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender
 from piman.measuring import Measuring
 from piman.monitor.poller import poller_service
-from piman.power import atlas_of, load, operation_settings, power_policy, power_switches
+from piman.power import atlas_of, load, operation_settings, power_policy, power_switches, recovery_settings
 from piman.reactor import wall_clock
 from piman.serving import SecureDoor, access_settings
 from piman.settings.sections import Document
@@ -110,6 +111,8 @@ class Manager:
             self.events.add_observer(observer)
         self._snapshots = LoopingCall(self._save_snapshots)
         self._snapshots.clock = reactor
+        self._recoveries = LoopingCall(lambda: Deferred.fromCoroutine(self._recover()))
+        self._recoveries.clock = reactor
         self._hangup: Any = None
 
     def _order(self) -> None:
@@ -130,6 +133,16 @@ class Manager:
             is_stuck=self.casebook.is_stuck,
             is_crowded=self.answer_times.is_crowded,
             settings=operation_settings(config),
+        )
+        self.recovery = Recovery(
+            reactor,
+            book=self.operations,
+            casebook=self.casebook,
+            nodes=self.registry,
+            intents=self.intents,
+            events=self.events,
+            label=self.label_of,
+            settings=recovery_settings(config),
         )
         self.clock_steps = ClockSteps(
             reactor,
@@ -222,6 +235,10 @@ class Manager:
         """What people call the switches, by address, as of now."""
         return {switch.address: switch.label for switch in self.config.switches}
 
+    def label_of(self, address: IPv4Address) -> str:
+        """What people call a switch."""
+        return self.labels().get(address, str(address))
+
     def strangers(self) -> list[Mapping[str, str]]:
         """Boards that no file names, as the page of hosts.csv offers them."""
         return [
@@ -289,7 +306,20 @@ class Manager:
         if replaced is not None:
             self.events.emit(replaced)
 
+    def begin_operations(self) -> None:
+        """Go on with what an earlier process left; from now on look after nodes that are stuck."""
+        self.operations.resume()
+        self._recoveries.start(LOOK_SECONDS, now=False)
+
+    async def _recover(self) -> None:
+        try:
+            await self.recovery.look()
+        except Exception:
+            self._log.failure("looking for nodes that are stuck")
+
     async def _end_operations(self) -> None:
+        if self._recoveries.running:
+            self._recoveries.stop()
         await self.operations.stop()
         self.power.close()
 
@@ -365,4 +395,5 @@ class Manager:
         self.operations.desk.switches = self.power.by_address
         self.operations.desk.policy = power_policy(self.config)
         self.operations.settings = operation_settings(self.config)
+        self.recovery.settings = recovery_settings(self.config)
         old.close()

@@ -15,6 +15,7 @@ from piman.config import load as load_config
 from piman.fleet.model import MACAddress
 from piman.fleet.operations.book import OperationSettings
 from piman.fleet.operations.power import PowerPolicy
+from piman.fleet.operations.recovery import RecoverySettings
 from piman.fleet.operations.targets import Atlas, Place
 from piman.host.neighbours import mac_of
 from piman.plugins import power_kinds
@@ -78,6 +79,12 @@ def power_policy(config: Config) -> PowerPolicy:
     """How patiently power is switched."""
     wanted = config.operations
     return PowerPolicy(off_seconds=wanted.off_seconds, stagger_seconds=wanted.stagger_seconds)
+
+
+def recovery_settings(config: Config) -> RecoverySettings:
+    """The knobs of automatic recovery."""
+    wanted = config.operations
+    return RecoverySettings(enabled=wanted.recovery, tries=wanted.recovery_tries, at_once=wanted.recovery_at_once)
 
 
 def operation_settings(config: Config) -> OperationSettings:

@@ -136,7 +136,7 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
     if config.monitor.enabled:
         measuring.add(sources.of_poller(manager.monitor.poller))
         yield "monitor", manager.monitor
-    yield "operations", Held(manager.operations.resume, manager.end_operations)
+    yield "operations", Held(manager.begin_operations, manager.end_operations)
     yield from web_services(manager)
     if config.control.enabled:
         yield "control", control_service(manager)

@@ -18,9 +18,9 @@ class CrowdedTests(SynchronousTestCase):
         self.answers = AnswerTimes(self.clock)
 
     def answer(self, seconds: float, count: int = REMEMBERED) -> None:
-        """So many answers of this length, within a second."""
+        """So many answers of this length, a hundred a second."""
         for _ in range(count):
-            self.clock.advance(1 / REMEMBERED)
+            self.clock.advance(1 / 99)
             self.answers.took(seconds, self.clock.seconds())
 
     def test_rest(self) -> None:
@@ -36,7 +36,15 @@ class CrowdedTests(SynchronousTestCase):
         self.assertFalse(self.answers.is_crowded())
         self.answer(0.02)
         self.assertTrue(self.answers.is_crowded())
+        self.answer(0.002, 2 * REMEMBERED)
+        self.assertFalse(self.answers.is_crowded())
+
+    def test_hiccup(self) -> None:
+        """A tenth of a second in which all answers are late is none, however many they are."""
         self.answer(0.002)
+        for _ in range(2_000):
+            self.clock.advance(0.1 / 2_000)
+            self.answers.took(0.05, self.clock.seconds())
         self.assertFalse(self.answers.is_crowded())
 
     def test_losses(self) -> None:
@@ -62,7 +70,7 @@ class CrowdedTests(SynchronousTestCase):
         self.assertFalse(self.answers.is_crowded())
 
     def test_fast_enough(self) -> None:
-        """Nobody needs answers within a fraction of a millisecond: ten times such a fraction is no crowd."""
-        self.answer(0.0001)
-        self.answer(0.001)
+        """Nobody needs answers within a fraction of a millisecond: twenty times such a fraction is no crowd."""
+        self.answer(0.0004)
+        self.answer(0.008)
         self.assertFalse(self.answers.is_crowded())

@@ -265,7 +265,7 @@ class TotalTests(SynchronousTestCase):
         ignored = {kind.__name__ for kind, fold in FOLDS.items() if fold is None}
         manager = {"ManagerStarted", "ClockStepped", "ConfigurationReloaded", "ConfigurationRejected"}
         manager |= {"ConfigurationEdited", "StoreReplaced", "RecordsRejected", "LoggedIn", "LoginRefused"}
-        operations = {"OperationStarted", "OperationCancelled", "OperationEnded"}
+        operations = {"OperationStarted", "OperationCancelled", "OperationEnded", "RecoveryHeldBack"}
         images = {"ImageChosen", "ImageChoiceWithdrawn"}  # what is wanted, not what was seen
         self.assertEqual(ignored, manager | operations | images | {"AddressOccupied"})
 

@@ -21,6 +21,7 @@ from piman.fleet.verdicts.installer import silent_installer, stuck_installation,
 from piman.fleet.verdicts.power import dark, unheard
 from piman.fleet.verdicts.remedies import Fault
 from piman.fleet.verdicts.system import fallen_silent, not_coming_up, not_up
+from piman.fleet.wording import counted
 
 __all__ = ["Evidence", "Fault", "Verdict", "verdict"]
 
@@ -52,8 +53,19 @@ def verdict(evidence: Evidence) -> Verdict:
     for judge in (_stranger, _flapping, JUDGES[evidence.status.phase]):
         found = judge(case)
         if found is not None:
-            return found
+            return Verdict(found.fault, found.sentence + _in_vain(evidence), found.remedy)
     return Verdict(None, _on_its_way(case))
+
+
+def _in_vain(evidence: Evidence) -> str:
+    """What recovery has tried since the node was last up, if it has left it by now."""
+    for recorded in reversed(evidence.events):
+        if isinstance(recorded.event, events.RecoveryEnded):
+            cycles = counted(recorded.event.attempts, "power cycle")
+            return f"; {cycles} by recovery did not help, and it is left to people"
+        if isinstance(recorded.event, events.NodeUp):
+            break
+    return ""
 
 
 def _on_its_way(case: Case) -> str:

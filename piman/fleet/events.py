@@ -211,6 +211,37 @@ class ImageChoiceWithdrawn(Event):
     image: str
     who: str
     source: str
+@attrs.frozen(kw_only=True)
+class RecoveryBegun(Event):
+    """The node makes no progress, and its power is cycled without anybody's order, for the ``attempt``-th time."""
+
+    operation: str
+    attempt: int
+    of: int
+    """So many times, then it is left."""
+    reason: str
+    """The verdict over it."""
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryEnded(Event):
+    """Power cycles do not help the node: it is left with its verdict."""
+
+    attempts: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryHeldBack(Event):
+    """So many nodes are stuck at once that it is not their own fault: none of them is power-cycled."""
+
+    where: str
+    """The switch, or all switches."""
+    stuck: int
+    nodes: int
+    """That hang there in all."""
+    fault: str
+    """The most frequent one."""
 
 
 # DHCP

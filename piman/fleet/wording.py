@@ -167,6 +167,15 @@ WORDING: Mapping[type[Event], str | Callable[[Any], str]] = {
     events.PowerCycleFailed: lambda event: f"could not be power-cycled{_because(event.reason)}",
     events.ImageChosen: _chosen,
     events.ImageChoiceWithdrawn: _withdrawn,
+    events.RecoveryBegun: lambda event: (
+        f"is power-cycled by recovery, {event.attempt} of {event.of} times{_because(event.reason)}"
+    ),
+    events.RecoveryEnded: lambda event: (
+        f"was power-cycled {counted(event.attempts, 'time')} in vain and is left to people{_because(event.reason)}"
+    ),
+    events.RecoveryHeldBack: (
+        "recovery cycles none on {where}: {stuck} of {nodes} nodes are stuck (most: {fault}): look for what they share"
+    ),
     events.StrangerSeen: lambda event: f"asked for an address; no file names this board ({_board(event)})",
     events.AddressOffered: lambda event: f"was offered {event.address} ({_board(event)})",
     events.AddressLeased: lambda event: f"has the address {event.address} ({_board(event)})",

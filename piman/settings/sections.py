@@ -344,6 +344,9 @@ class OperationsSection:
     off_seconds: float = setting(seconds(0, 600), 5.0, shown="5")
     stagger_seconds: float = setting(seconds(0, 600), 1.0, shown="1")
     admission: bool = setting(flag, True)
+    recovery: bool = setting(flag, False)
+    recovery_tries: int = setting(number(1, 10, "power cycles"), 2)
+    recovery_at_once: int = setting(number(1, 100, "nodes"), 4)
 
 
 @attrs.frozen(kw_only=True)

@@ -23,6 +23,7 @@ from piman.fleet.interfaces import IEventObserver, IPowerSwitch
 from piman.fleet.model import Intent, MACAddress, Node, SwitchPort
 from piman.fleet.operations.book import Operations, OperationSettings
 from piman.fleet.operations.orders import Action, Operation
+from piman.fleet.operations.recovery import RecoverySettings
 from piman.simulator.booting.boards import KINDS, Board, board_number
 from piman.simulator.booting.journal import Journal
 from piman.simulator.pi import MODELS, Pi
@@ -59,10 +60,12 @@ class Scenario:
     :param racks: on so many switches, in turn.
     :param uplink: how many datagrams a second all boards can exchange with the manager, and how many may wait.
     :param settings: of operations.
+    :param recovery: what the manager does by itself.
     :ivar recorded: every event, through all managers.
     :ivar switches: those that the manager can ask about power.
     :ivar racks: where the boards hang, by address.
     :ivar switch: the first of them.
+    :ivar protected: ports that piman.yaml protects.
     :ivar lines: the boards' cables.
     :ivar aheads: by how much the clock of the manager's computer was before the true time, one after the other.
     """
@@ -82,7 +85,10 @@ class Scenario:
         racks: int = 1,
         uplink: tuple[float, int] | None = None,
         settings: OperationSettings | None = None,
+        recovery: RecoverySettings | None = None,
     ) -> None:
+        self.recovery = recovery or RecoverySettings()
+        self.protected: set[SwitchPort] = set()
         self.settings = settings or OperationSettings()
         self.has_agents = has_agents
         self.switches: dict[IPv4Address, IPowerSwitch] = {}
@@ -102,6 +108,8 @@ class Scenario:
         self.ports = [SwitchPort(SWITCH - 256 * (seat % racks), seat // racks + 1) for seat in range(len(self.boards))]
         self.racks = {SWITCH - 256 * rack: self._rack(SWITCH - 256 * rack) for rack in range(racks)}
         self.switch = self.racks[SWITCH]
+        if self.recovery.enabled:
+            self.switches.update(self.racks)
         self.nodes = tuple(
             _node(board, None if pooled else FIRST_NODE + seat, port)
             for seat, (board, port) in enumerate(zip(self.boards, self.ports, strict=True))

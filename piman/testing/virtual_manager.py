@@ -13,6 +13,7 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
@@ -29,6 +30,7 @@ from piman.fleet.eventlog import EventLog
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations
 from piman.fleet.operations.power import PowerDesk
+from piman.fleet.operations.recovery import LOOK_SECONDS, Recovery
 from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.state.intents import IntentBook
 from piman.fleet.state.leases import LeaseTable
@@ -74,6 +76,18 @@ class VirtualManager:
         self.intents.load()
         self.answers = AnswerTimes(host)
         self.operations = self._operations(scenario)
+        self.recovery = Recovery(
+            host,
+            book=self.operations,
+            casebook=self.casebook,
+            nodes=self.registry,
+            intents=self.intents,
+            events=self.events,
+            label=label_of,
+            settings=scenario.recovery,
+        )
+        self._looking = LoopingCall(lambda: Deferred.fromCoroutine(self.recovery.look()))
+        self._looking.clock = host
         for observer in (self.registry, self.casebook, self.operations, scenario, self.arrivals):
             self.events.add_observer(observer)
         self.images = ImageLibrary({"default": str(scenario.image)}, run=_at_once)
@@ -85,13 +99,14 @@ class VirtualManager:
             service.privilegedStartService()
             service.startService()
         self.operations.resume()
+        if scenario.recovery.enabled:
+            self._looking.start(LOOK_SECONDS, now=False)
 
     def _operations(self, scenario: "Scenario") -> Operations:
-        places = tuple(Place(address=address, label=label_of(address)) for address in scenario.racks)
         operations = Operations(
             self.host,
             desk=PowerDesk(self.host, scenario.racks),
-            atlas=lambda: Atlas(places=places, nodes=scenario.nodes),
+            atlas=lambda: Atlas(places=tuple(_place(scenario, each) for each in scenario.racks), nodes=scenario.nodes),
             nodes=self.registry,
             store=WallTimedOperations(scenario.operation_store, self.wall),
             intents=self.intents,
@@ -158,6 +173,8 @@ class VirtualManager:
 
     def stop(self) -> None:
         """Stop switching, then all services, the last one first."""
+        if self._looking.running:
+            self._looking.stop()
         Deferred.fromCoroutine(self.operations.stop())
         for service in reversed(self._services):
             maybeDeferred(service.stopService)
@@ -194,6 +211,11 @@ class _Page:
         """All at once."""
         protocol.dataReceived(self.body)
         protocol.connectionLost(Failure(ResponseDone()))
+
+
+def _place(scenario: "Scenario", switch: IPv4Address) -> Place:
+    protected = frozenset(port.port for port in scenario.protected if port.switch == switch)
+    return Place(address=switch, label=label_of(switch), protected_ports=protected)
 
 
 def label_of(switch: IPv4Address) -> str:

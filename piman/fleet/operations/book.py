@@ -158,10 +158,11 @@ class Operations:
 
     # Ordering
 
-    async def begin(self, plan: Plan, *, who: str, source: str, yes: bool = False) -> Operation:
+    async def begin(self, plan: Plan, *, who: str, source: str, yes: bool = False, tries: int = 0) -> Operation:
         """
         Carry the plan out; returns once it is on disk and begun.
 
+        :param tries: power cycles for one target; 0: as many as usual.
         :raises OperationRefused: when it is too large without a yes, or a node is in another operation by now.
         :raises StoreFailed: when it cannot be written; nothing was switched then.
         """
@@ -180,6 +181,7 @@ class Operations:
             at_most=plan.at_most,
             stop_after=plan.stop_after,
             image=plan.image,
+            tries=tries,
             reports=plan.targets,
         )
         self._operations[operation.id] = operation

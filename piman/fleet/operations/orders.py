@@ -113,6 +113,8 @@ class Operation:
     image: str = ""
     """What is installed; empty: each node's own."""
     cancelled_by: str = ""
+    tries: int = 0
+    """Power cycles for one target; 0: as many as the configuration says."""
     reports: tuple[TargetReport, ...] = ()
 
     @property

@@ -381,7 +381,8 @@ class TargetRun:
     def _may_try_again(self) -> bool:
         operation = self._book.operation(self._id)
         is_wanted = operation is not None and not operation.cancelled_by
-        return self._action.cycles and is_wanted and self._report.tries < self._book.settings.tries
+        tries = (operation.tries if operation is not None else 0) or self._book.settings.tries
+        return self._action.cycles and is_wanted and self._report.tries < tries
 
     async def _follow(self) -> Standing:
         while True:
