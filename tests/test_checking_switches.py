@@ -65,7 +65,7 @@ class SwitchTests(SynchronousTestCase):
         """A switch that is as configured takes one line, with its ports and its power."""
         (found,) = self.check(self.switch)
         self.assertEqual((found.level, found.subject), (Level.OK, "switch rack-a"))
-        self.assertEqual(found.text, "answers; 8 ports, 3 of 3 nodes' ports give power, 32 of 60 W in use")
+        self.assertEqual(found.text, "answers; 8 ports, 3 of 3 nodes' ports give power, 32 of 123 W in use")
 
     def test_silent(self) -> None:
         """One that does not answer is a failure with the switch's own reason and remedy."""

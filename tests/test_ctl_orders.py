@@ -99,6 +99,7 @@ class RestartTests(_Case):
                 "node  board              port           found by",
                 f"pi2   {PI2}  rack-a port 2  172.30.4.2 ends in 2",
                 f"pi3   {PI3}  rack-a port 3  172.30.4.3 ends in 3",
+                "power: 2 ports of rack-a may draw 12 W; it gives 32 of 123.2 W now",
                 "restart of 2, some 97 s when all goes well",
             ],
         )

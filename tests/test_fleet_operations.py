@@ -569,6 +569,71 @@ class RollingTests(_InRack):
         self.assertEqual(self.steps(second), [Step.SWITCHING_OFF, Step.WAITING])
 
 
+class WattsTests(_InRack):
+    """Power that a switch has, and has not."""
+
+    def on_at(self, operation: Operation) -> list[float]:
+        """When ports were given power, in order; the first at 0."""
+        times = sorted(report.on_at for report in self.rack.now(operation).reports)
+        return [round(time - times[0]) for time in times]
+
+    def all_off(self) -> None:
+        """Eight ports are off: of none is known what hangs there, so each may draw 15.4 W."""
+        for port in range(1, 9):
+            self.rack.switch.on[port] = False
+
+    def test_plan(self) -> None:
+        """A plan tells what the targets may draw and what their switch gives; one that gives no power tells nothing."""
+        (power,) = result(Deferred.fromCoroutine(self.rack.book.plan(Action.RESTART, ["pi1", "pi2"]))).power
+        self.assertEqual((power.ports, power.watts, power.used_watts, power.total_watts), (2, 12.0, 40.0, 154.0))
+        plan = result(Deferred.fromCoroutine(self.rack.book.plan(Action.POWER_OFF, ["pi1", "pi2"])))
+        self.assertEqual(plan.power, ())
+
+    def test_as_many_as_there_is_power_for(self) -> None:
+        """
+        45 W: two ports at a time, which may draw 15.4 W each; the next ones when it shows that these draw 4 W.
+
+        Two more ports of the switch are on and draw 8 W.
+        """
+        self.all_off()
+        self.rack.switch.total_watts = 45.0
+        operation = self.rack.order(Action.POWER_ON, "pi1", "pi2", "pi3", "pi4")
+        self.rack.run(120)
+        self.assertEqual(self.steps(operation), [Step.DONE] * 4)
+        first, second, third, fourth = self.on_at(operation)
+        self.assertEqual((first, second), (0, 1))
+        self.assertGreaterEqual(third, 5)
+        self.assertGreater(fourth, third)
+
+    def test_no_limit(self) -> None:
+        """With power enough only the stagger counts, and each port is ordered on once."""
+        self.all_off()
+        operation = self.rack.order(Action.POWER_ON, "pi1", "pi2", "pi3", "pi4")
+        self.rack.run(120)
+        self.assertEqual(self.on_at(operation), [0, 1, 2, 3])
+        self.assertEqual(self.rack.switch.orders, [("on", port) for port in (1, 2, 3, 4)])
+
+    def test_spent(self) -> None:
+        """A port for which there is no power at all is not switched on, and the report tells the figures."""
+        self.all_off()
+        self.rack.switch.total_watts = 20.0
+        operation = self.rack.order(Action.POWER_ON, "pi1")
+        self.rack.run(60)
+        (report,) = self.rack.now(operation).reports
+        self.assertEqual(report.step, Step.FAILED)
+        self.assertIn("may draw 15.4 W, and its switch gives 8.0 of 20.0 W already", report.reason)
+        self.assertTrue(report.remedy)
+        self.assertFalse(self.rack.switch.on[1])
+
+    def test_never_left_dark(self) -> None:
+        """What had power gets it back, whatever the budget says: a restart leaves nobody dark for an estimate."""
+        self.rack.switch.total_watts = 20.0
+        operation = self.rack.order(Action.RESTART, "pi1", "pi2", "pi3")
+        self.rack.run(180)
+        self.assertEqual(self.steps(operation), [Step.DONE] * 3)
+        self.assertTrue(self.rack.all_on())
+
+
 class WindowTests(_InRack):
     """How many are begun, and what is learned of it."""
 

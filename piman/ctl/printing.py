@@ -109,6 +109,14 @@ def on_card(installed: Any) -> str:
     return f"older {name}" if installed["older"] else str(name)
 
 
+def _watts(power: Any) -> str:
+    """What the targets on one switch may draw, and what it can give."""
+    total, used = power["total_watts"], power["used_watts"]
+    budget = f"; it gives {used:g} of {total:g} W now" if total is not None and used is not None else ""
+    ports = f"{power['ports']} port{'s' if power['ports'] != 1 else ''}"
+    return f"power: {ports} of {harmless(power['label'])} may draw {power['watts']:g} W{budget}"
+
+
 def show_plan(plan: Any, answer: Any, *, as_json: bool) -> None:
     """Print what would be done."""
     if as_json:
@@ -120,6 +128,8 @@ def show_plan(plan: Any, answer: Any, *, as_json: bool) -> None:
     show_table(answer, ("node", "board", "port", "found by"), rows)
     for note in plan["notes"]:
         print(f"note: {harmless(note)}", file=answer)
+    for power in plan["power"]:
+        print(_watts(power), file=answer)
     if plan["images"]:
         print(file=answer)
         gets = [(each["name"], each["image"], each["rule"], on_card(each["installed"])) for each in plan["images"]]

@@ -28,6 +28,7 @@ class MemoryPowerSwitch:
     :ivar stuck: ports that go on delivering although they are off.
     :ivar faults: ports that are on and deliver nothing, each with its state.
     :ivar unlinked: ports that deliver power and have no link.
+    :ivar total_watts: its budget: enough for all ports, whatever hangs there.
     :ivar macs: the boards that were learned, by port.
     """
 
@@ -45,7 +46,7 @@ class MemoryPowerSwitch:
         self.faults: dict[int, str] = {}
         self.unlinked: set[int] = set()
         self.macs: dict[int, set[MACAddress]] = {}
-        self.total_watts = 60.0
+        self.total_watts = max(60.0, 15.4 * len(self.on))
         self._label = label
         self._changed = changed or (lambda port, on: None)
 

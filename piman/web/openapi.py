@@ -231,7 +231,17 @@ SCHEMAS: JSON = {
         images=_list(_ref("Outlook"), "For reinstall: what each node gets, and what it has."),
         notes=_list(_text()),
         expected_seconds=_number(),
+        power=_list(_ref("SwitchPower")),
         needs_yes=_flag("It is carried out only with yes."),
+    ),
+    "SwitchPower": _object(
+        "What the targets on a switch may draw, and what it can give and gives now, in watts; null: it does not say.",
+        switch=_text(),
+        label=_text(),
+        ports=_whole(),
+        watts=_number(),
+        total_watts=_or_null(_number()),
+        used_watts=_or_null(_number()),
     ),
     "Ordered": _object(
         "What was ordered.", plan=_ref("Plan"), operation={"anyOf": [_ref("Operation"), {"type": "null"}]}

@@ -169,6 +169,17 @@ def plan(found: Plan, labels: Mapping[Any, str]) -> JSON:
         "images": [],
         "notes": list(found.notes),
         "expected_seconds": found.expected_seconds,
+        "power": [
+            {
+                "switch": str(each.switch),
+                "label": labels.get(each.switch, str(each.switch)),
+                "ports": each.ports,
+                "watts": each.watts,
+                "total_watts": each.total_watts,
+                "used_watts": each.used_watts,
+            }
+            for each in found.power
+        ],
         "needs_yes": found.needs_yes,
     }
 

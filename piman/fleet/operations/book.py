@@ -121,6 +121,7 @@ class Operations:
         self._sleepers: dict[MACAddress, list[Deferred[None]]] = {}
         self._intents_over: dict[str, str] = {}
         self._stopping = False
+        self._is_admitting = self._shall_admit = False
 
     # Planning
 
@@ -290,12 +291,19 @@ class Operations:
     # What runs
 
     def admit(self) -> None:
-        """Begin with as many targets as there is room for."""
-        if self._stopping:
+        """Begin with as many targets as there is room for; what begins may make room for more at once."""
+        self._shall_admit = True
+        if self._is_admitting:
             return
-        for operation in list(self._operations.values()):
-            for index in self._next_targets(operation):
-                self._start(operation.id, index)
+        self._is_admitting = True
+        try:
+            while self._shall_admit and not self._stopping:
+                self._shall_admit = False
+                for operation in list(self._operations.values()):
+                    for index in self._next_targets(operation):
+                        self._start(operation.id, index)
+        finally:
+            self._is_admitting = False
 
     def _next_targets(self, operation: Operation) -> list[int]:
         """The targets whose turn it is."""

@@ -6,14 +6,17 @@ nothing.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from piman.fleet.interfaces import INodeDirectory, PowerFailed
+from piman.fleet.model import PowerBudget, SwitchPort
 from piman.fleet.operations.orders import Action, TargetReport
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.targets import Atlas, Learned, Target, resolve, switches_to_ask
+from piman.fleet.operations.watts import SwitchPower
 
 TYPICAL_SECONDS = {Action.RESTART: 90.0, Action.REINSTALL: 300.0, Action.POWER_ON: 90.0, Action.POWER_OFF: 2.0}
 """What a node takes when all goes well: a Pi 4 with an SD card, a small image."""
@@ -45,6 +48,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the operator should know before: which rule chose a port, what is not known."""
     expected_seconds: float = 0.0
+    power: tuple[SwitchPower, ...] = ()
+    """What the targets may draw, by switch, where switches tell; nothing for an order that gives no power."""
     needs_yes: bool = False
     """More targets than ``max_blast``."""
 
@@ -84,6 +89,9 @@ class Planner:
         targets = resolve(words, atlas, learned)
         if wish.action is Action.REINSTALL:
             self._refuse_unmapped(targets)
+        power: tuple[SwitchPower, ...] = ()
+        if wish.action is not Action.POWER_OFF:
+            power = await self._watts([target.port for target in targets if target.port is not None], notes)
         reports = tuple(TargetReport(target=target) for target in targets)
         return Plan(
             action=wish.action,
@@ -92,6 +100,7 @@ class Planner:
             stop_after=wish.stop_after,
             image=wish.image,
             notes=tuple(notes),
+            power=power,
             expected_seconds=self._expected(wish, reports),
             needs_yes=len(targets) > max_blast,
         )
@@ -108,6 +117,18 @@ class Planner:
             except PowerFailed as failure:
                 notes.append(f"the switch did not tell which boards it sees: {failure.reason}")
         return found, notes
+
+    async def _watts(self, ports: Sequence[SwitchPort], notes: list[str]) -> tuple[SwitchPower, ...]:
+        """What the ports may draw; a switch that does not tell is a note."""
+        budgets: dict[IPv4Address, PowerBudget | None] = {}
+        addresses = sorted({port.switch for port in ports})
+        asked = [Deferred.fromCoroutine(self._desk.survey(address)) for address in addresses]
+        for address, answer in zip(addresses, asked, strict=True):
+            try:
+                budgets[address] = await answer
+            except PowerFailed as failure:
+                notes.append(f"the switch did not tell what its ports draw: {failure.reason}")
+        return self._desk.sums([port for port in ports if port.switch in budgets], budgets)
 
     def _refuse_unmapped(self, targets: Iterable[Target]) -> None:
         for target in targets:

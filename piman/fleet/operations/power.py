@@ -14,9 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from piman.fleet.interfaces import IPowerSwitch, PowerFailed, PowerRefused
-from piman.fleet.model import MACAddress, PortPower, SwitchPort
+from piman.fleet.model import MACAddress, PortPower, PowerBudget, SwitchPort
+from piman.fleet.operations.watts import Needs, Reservations, SwitchPower, is_enough, sums
 
 Result = TypeVar("Result")
+BUDGET_SECONDS = 1.0
+"""Between two looks whether a switch has power left."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +44,10 @@ class StillDelivering(PowerFailed):
     may_retry = True
 
 
+class BudgetSpent(PowerFailed):
+    """The switch has no power left for the port."""
+
+
 class PowerDesk:
     """
     All switches.
@@ -56,6 +63,8 @@ class PowerDesk:
         self._clock = clock
         self._queues: dict[IPv4Address, DeferredLock] = {}
         self._next_on: dict[IPv4Address, float] = {}
+        self._needs = Needs()
+        self._reservations = Reservations()
 
     # What operations ask for
 
@@ -68,14 +77,33 @@ class PowerDesk:
         await self._ordered(port, lambda switch: switch.turn_off(port.port), self.policy.retries)
         return await self._wait_until_dark(port)
 
-    async def give(self, port: SwitchPort) -> None:
+    async def give(self, port: SwitchPort, *, is_new: bool = False) -> None:
         """
-        Switch on when it is this port's turn.
+        Switch on when it is this port's turn, and its switch has power for it.
 
-        :raises PowerFailed: after many attempts.
+        :param is_new: whether it had none before: then it gets none that the switch does not have.  What had power gets
+            it back in any case, once those before it draw what they draw: no node is left dark for an estimate.
+        :raises PowerFailed: after many attempts, or when the budget is spent.
         """
         await self._wait_for_turn(port.switch)
+        await self._wait_for_budget(port, is_new=is_new)
         await self._ordered(port, lambda switch: switch.turn_on(port.port), self.policy.on_retries)
+
+    async def survey(self, address: IPv4Address) -> PowerBudget | None:
+        """
+        See how all ports of a switch are, and remember what they may draw; its budget.
+
+        :raises PowerFailed: when the switch does not say.
+        """
+        switch = self._switch(address)
+        self._needs.saw(address, await switch.ports())
+        return await switch.budget()
+
+    def sums(
+        self, ports: Sequence[SwitchPort], budgets: Mapping[IPv4Address, PowerBudget | None]
+    ) -> tuple[SwitchPower, ...]:
+        """What ports may draw, by switch, as far as :meth:`survey` has seen them."""
+        return sums(ports, self._needs, budgets)
 
     async def look(self, port: SwitchPort) -> PortPower:
         """
@@ -134,6 +162,26 @@ class PowerDesk:
             f"{port} was switched off, but goes on delivering power ({seen.state}).",
             "Its switch does not do what it says: switch the port off by hand and see whether the node goes dark.",
         )
+
+    async def _wait_for_budget(self, port: SwitchPort, *, is_new: bool) -> None:
+        watts = self._needs.of(port)
+        while watts is not None:
+            try:
+                budget = await self._switch(port.switch).budget()
+            except PowerFailed:
+                return  # the order itself will tell
+            now = self._clock.seconds()
+            pending = self._reservations.pending(port.switch, now)
+            if is_enough(budget, pending + watts) or not (pending or is_new):
+                self._reservations.promise(port, watts, now)
+                return
+            if not pending and budget is not None:
+                raise BudgetSpent(
+                    f"{port} may draw {watts:.1f} W, and its switch gives {budget.used_watts:.1f} of "
+                    f"{budget.total_watts:.1f} W already.",
+                    "Switch other ports off, or move the node to another switch.",
+                )
+            await self.pause(BUDGET_SECONDS)
 
     async def _wait_for_turn(self, switch: IPv4Address) -> None:
         now = self._clock.seconds()

@@ -238,7 +238,7 @@ class TargetRun:
         if self._report.step is not Step.FOLLOWING:
             await self._record(step=Step.SWITCHING_ON)
             had_power = await self._has_power()
-            await self._book.desk.give(self._port)
+            await self._book.desk.give(self._port, is_new=not had_power)
             now = self._book.clock.seconds()
             if not had_power:
                 given = PowerGiven(mac=self._report.target.mac, port=str(self._port), operation=self._id)
