@@ -32,9 +32,9 @@ from piman.fleet.interfaces import StoreFailed
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.power import PowerDesk
 from piman.fleet.operations.recovery import LOOK_SECONDS, Recovery
-from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas
 from piman.fleet.state.history import HistoryStore
 from piman.fleet.state.image_choices import ImageChoices

@@ -43,9 +43,9 @@ class WindowTests(SynchronousTestCase):
 
     def test_crowded(self) -> None:
         """A full line: no more than are in flight, and from now on slow growth; later it is full now and then."""
-        window = crowded(Window(size=128), in_flight=60)
+        window = crowded(Window(size=128), most=60)
         self.assertEqual((window.room, succeeded(window).size), (60, 60.25))
-        self.assertEqual(crowded(succeeded(window), in_flight=30).size, 60.25)
+        self.assertEqual(crowded(succeeded(window), most=30).size, 60.25)
 
     def test_lost_together(self) -> None:
         """Of many nodes that were given power before the window shrank only the first shrinks it."""

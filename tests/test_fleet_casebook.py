@@ -19,7 +19,7 @@ from piman.fleet.events import Event, Recorded
 from piman.fleet.interfaces import IEventObserver, IPowerSwitch, PowerUnreachable
 from piman.fleet.model import MACAddress, Node, Phase, Slot, Stage, SwitchPort
 from piman.fleet.nodes import NodeRegistry
-from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.contract import Explanation
 from piman.testing.power import MemoryPowerSwitch
 from tests.fleet_support import ADDRESS, MAC, OTHER_MAC, any_event
 

@@ -535,7 +535,7 @@ class RollingTests(_InRack):
 
     def test_cancellation_is_told_before_the_end(self) -> None:
         """An order of which nothing has begun is over by its cancellation: that is told first, then its end."""
-        self.rack.book.window = attrs.evolve(self.rack.book.window, size=0.0)
+        self.rack.book.turns.window = attrs.evolve(self.rack.book.turns.window, size=0.0)
         operation = self.rack.order(Action.RESTART, "pi1")
         result(Deferred.fromCoroutine(self.rack.book.cancel(operation.id, who="bob", source="test")))
         kinds = [type(one) for one in self.rack.recorded]
@@ -543,7 +543,7 @@ class RollingTests(_InRack):
 
     def test_window(self) -> None:
         """With no limit of the operator's the manager's own window counts, over all operations."""
-        self.rack.book.window = attrs.evolve(self.rack.book.window, size=3.0)
+        self.rack.book.turns.window = attrs.evolve(self.rack.book.turns.window, size=3.0)
         first, second = self.rack.order(Action.RESTART, "pi1", "pi2"), self.rack.order(Action.RESTART, "pi3", "pi4")
         self.assertEqual(self.steps(first) + self.steps(second), [Step.SWITCHING_OFF] * 3 + [Step.WAITING])
         self.rack.run(120)
@@ -562,7 +562,7 @@ class RollingTests(_InRack):
     def test_without_admission(self) -> None:
         """Where it is switched off, all targets have their turn at once; the operator's own limit still counts."""
         self.rack = Rack(admission=False)
-        self.rack.book.window = attrs.evolve(self.rack.book.window, size=3.0)
+        self.rack.book.turns.window = attrs.evolve(self.rack.book.turns.window, size=3.0)
         first = self.rack.order(Action.RESTART, "pi1", "pi2", "pi3", "pi4")
         second = self.rack.order(Action.RESTART, "pi5", "pi6", at_most=1)
         self.assertEqual(self.steps(first), [Step.SWITCHING_OFF] * 4)
@@ -640,11 +640,11 @@ class WindowTests(_InRack):
     def test_failure_makes_no_room(self) -> None:
         """A target that fails frees its place and does not count as one that got through."""
         self.rack.switch.deaf.add(2)
-        before = self.rack.book.window
+        before = self.rack.book.turns.window
         operation = self.rack.order(Action.RESTART, "pi2")
         self.rack.run(120)
         self.assertEqual(self.steps(operation), [Step.FAILED])
-        self.assertEqual(self.rack.book.window, before)
+        self.assertEqual(self.rack.book.turns.window, before)
 
     def test_not_before_it_is_on_disk(self) -> None:
         """An order whose record is on its way to the disk is not begun, whatever frees a place meanwhile."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 
 from piman.fleet.events import Recorded
 from piman.fleet.model import NodeStatus
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.orders import Operation
-from piman.fleet.operations.target_run import Explanation
 from piman.web import shapes
 from piman.web.api import API
 from piman.web.editing.routes import DocumentRoutes

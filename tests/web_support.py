@@ -23,9 +23,9 @@ from piman.fleet.interfaces import IEventObserver, IImages, ImageMissing
 from piman.fleet.model import Image, MACAddress, Node, Slot, SwitchPort
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations, OperationSettings
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.orders import Operation
 from piman.fleet.operations.power import PowerDesk
-from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook

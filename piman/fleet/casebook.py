@@ -19,7 +19,7 @@ from piman.fleet.diagnosis import Evidence, Verdict, verdict
 from piman.fleet.events import InstallerUnknown, Recorded
 from piman.fleet.interfaces import IEventObserver, IPowerSwitch, PowerFailed
 from piman.fleet.model import MACAddress, Node, NodeStatus, PortPower, PowerBudget, Slot, SwitchPort
-from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.contract import Explanation
 
 EVENTS_OF_NODE = 64
 EVENTS = 200_000

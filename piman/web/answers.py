@@ -15,8 +15,8 @@ from piman.fleet.events import Recorded
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.orders import Operation
-from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.walltime import WallTime
 from piman.web import shapes, wishes

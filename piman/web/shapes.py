@@ -11,9 +11,9 @@ from typing import Any
 
 from piman.fleet.events import Recorded
 from piman.fleet.model import Node, NodeStatus, PortPower, Slot, SwitchPort
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.orders import Operation, Step, TargetReport
 from piman.fleet.operations.planning import Plan
-from piman.fleet.operations.target_run import Explanation
 from piman.fleet.operations.targets import Place, Target
 from piman.fleet.state.records import as_plain
 from piman.fleet.whereabouts import Row, Whereabouts, hosts_line

@@ -62,9 +62,9 @@ def succeeded(window: Window) -> Window:
     return attrs.evolve(window, size=min(LARGEST_WINDOW, window.size + growth))
 
 
-def crowded(window: Window, in_flight: int) -> Window:
-    """The line is full with so many: from now on the window grows slowly."""
-    size = max(float(SMALLEST_WINDOW), min(window.size, in_flight))
+def crowded(window: Window, most: int) -> Window:
+    """The line is full, with so many at most: from now on the window grows slowly."""
+    size = max(float(SMALLEST_WINDOW), min(window.size, most))
     return attrs.evolve(window, size=size, threshold=size) if window.size < window.threshold else window
 
 

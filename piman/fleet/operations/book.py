@@ -7,13 +7,11 @@ really stopped delivering and is given again, and then the node is followed unti
 is stuck, and why.  What web, API and command line call, all of them; docs/decisions/operations.md
 
 Beside it: what is planned (:mod:`.planning`), how power is switched (:mod:`.power`), when a node counts as back
-(:mod:`.following`), how many at a time (:mod:`.admission`), what is done for one target (:mod:`.target_run`).
+(:mod:`.following`), whose turn it is (:mod:`.turns`), what is done for one target (:mod:`.target_run`).
 """
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
@@ -38,13 +36,14 @@ from piman.fleet.interfaces import (
     StoreFailed,
 )
 from piman.fleet.model import IntentState, MACAddress, NodeStatus, SwitchPort
-from piman.fleet.operations import admission
+from piman.fleet.operations.contract import Explain, explain_plainly
 from piman.fleet.operations.orders import Action, Operation, Step, TargetReport
 from piman.fleet.operations.pace import Pace
 from piman.fleet.operations.planning import OperationRefused, Plan, Planner, Wish
 from piman.fleet.operations.power import PowerDesk
-from piman.fleet.operations.target_run import Explain, TargetRun, explain_plainly
+from piman.fleet.operations.target_run import TargetRun
 from piman.fleet.operations.targets import Atlas
+from piman.fleet.operations.turns import Begun, Turns
 from piman.fleet.state.intents import IntentBook
 
 
@@ -104,13 +103,9 @@ class Operations:
         self.events = events
         self.explain = explain
         self.is_stuck = is_stuck
-        self.is_crowded = is_crowded
         self.settings = settings or OperationSettings()
         self.watchers: list[Watcher] = []
-        self.window = admission.Window()
-        self.image_window = admission.Window(size=admission.FIRST_IMAGE_WINDOW)
-        self.pace = Pace()
-        self._throughput = admission.Throughput()
+        self.turns = Turns(clock, policy=lambda: desk.policy, is_crowded=is_crowded)
         self._planner = Planner(desk=desk, atlas=atlas, nodes=nodes)
         self._store = store
         self._new_id = new_id
@@ -232,6 +227,11 @@ class Operations:
             operation = operation.with_report(index, step=Step.CANCELLED, finished=now, reason=reason)
         await self.save(operation, indexes, told=told)
 
+    @property
+    def pace(self) -> Pace:
+        """How fast nodes are, as seen lately."""
+        return self.turns.pace
+
     def operation(self, operation_id: str) -> Operation | None:
         """The operation of this id."""
         return self._operations.get(operation_id)
@@ -316,30 +316,16 @@ class Operations:
         ]
         room = len(waiting)
         if self.settings.admission and operation.action is not Action.POWER_OFF:
-            waiting = self._in_turn(operation, waiting)
-            room = self._room(operation.action)
+            begun = [self._begun(name, index, run) for (name, index), run in self._runs.items()]
+            waiting = self.turns.of(operation, waiting, begun)
+            room = self.turns.room(operation.action, begun)
         if operation.at_most:
             room = min(room, operation.at_most - sum(name == operation.id for name, _ in self._runs))
         return waiting[: max(0, room)]
 
-    def _room(self, action: Action) -> int:
-        busy = [self._operations[name].action for (name, _), run in self._runs.items() if not run.is_through]
-        room = self.window.room - len(busy)
-        if self.is_crowded():
-            self.window = admission.crowded(self.window, len(busy))
-            room = min(room, int(admission.GAIN * self._throughput.filling) - len(busy))
-        if action is Action.REINSTALL:
-            room = min(room, self.image_window.room - busy.count(Action.REINSTALL))
-        return room
-
-    def _in_turn(self, operation: Operation, waiting: Sequence[int]) -> list[int]:
-        begun = (self._operations[name].reports[index] for name, index in self._runs)
-        queued = Counter(
-            _switch(report) for report in begun if report.step.may_be_dark or report.step is Step.WAITING
-        )
-        places = [(index, _switch(operation.reports[index])) for index in waiting]
-        policy = self.desk.policy
-        return admission.in_turn(places, queued, admission.longest_queue(policy.off_seconds, policy.stagger_seconds))
+    def _begun(self, operation_id: str, index: int, run: TargetRun) -> Begun:
+        operation = self._operations[operation_id]
+        return Begun(operation.action, operation.reports[index], run.is_through)
 
     def _start(self, operation_id: str, index: int) -> None:
         run = TargetRun(self, operation_id, index)
@@ -451,21 +437,12 @@ class Operations:
 
     def passed(self, operation_id: str, index: int) -> None:
         """The node of this target is through what the manager bears: there is room for another."""
-        self.pace.passed(self.report(operation_id, index).stages)
-        now = self.clock.seconds()
-        self._throughput.passed(now - self.report(operation_id, index).started, now)
-        if not self.is_crowded():
-            self.window = admission.succeeded(self.window)
-        if self._operations[operation_id].action is Action.REINSTALL:
-            self.image_window = admission.succeeded(self.image_window)
+        self.turns.passed(self._operations[operation_id].action, self.report(operation_id, index))
         self.admit()
 
     def lost(self, action: Action, powered_at: float) -> None:
         """A node did not get through."""
-        now = self.clock.seconds()
-        self.window = admission.lost(self.window, powered_at, now)
-        if action is Action.REINSTALL:
-            self.image_window = admission.lost(self.image_window, powered_at, now)
+        self.turns.lost(action, powered_at)
 
     def observe(self, recorded: Recorded) -> None:
         """Wake whoever follows the node."""
@@ -490,7 +467,3 @@ class Operations:
         final = [operation.id for operation in self._operations.values() if operation.is_final]
         for operation_id in final[: max(0, len(final) - self.settings.kept)]:
             del self._operations[operation_id]
-
-
-def _switch(report: TargetReport) -> IPv4Address | None:
-    return report.target.port.switch if report.target.port else None
