@@ -3,7 +3,6 @@
 What is done for one target of an operation, from its turn to its end.
 """
 
-
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
