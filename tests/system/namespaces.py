@@ -155,6 +155,7 @@ class Lab:
     """
     A manager and clients on one Ethernet.
 
+    :param interface: what the manager's is called.
     :ivar manager: 172.30.4.1/24 on ``lan0``.
     :ivar clients: ``eth0`` with the hardware addresses b8:27:eb:00:00:01 and so on; when ``addressed``,
         172.30.4.101/24 and so on.
@@ -162,8 +163,9 @@ class Lab:
 
     NETWORK = IPv4Interface("172.30.4.1/24")
 
-    def __init__(self, clients: int = 1, *, addressed: bool = True) -> None:
+    def __init__(self, clients: int = 1, *, addressed: bool = True, interface: str = MANAGER_INTERFACE) -> None:
         self._prefix = f"piman-{os.getpid()}-{next(_numbers)}"
+        self._interface = interface
         self._namespaces: list[Namespace] = []
         try:
             self.manager = self._manager()
@@ -188,9 +190,9 @@ class Lab:
                 switch.write_text("1")
 
     def _manager(self) -> Namespace:
-        manager = self._namespace("manager", MANAGER_INTERFACE, "02:00:00:00:00:01")
-        manager.ip("link", "add", MANAGER_INTERFACE, "address", manager.mac, "type", "bridge", "forward_delay", "0")
-        manager.ip("link", "set", MANAGER_INTERFACE, "up")
+        manager = self._namespace("manager", self._interface, "02:00:00:00:00:01")
+        manager.ip("link", "add", self._interface, "address", manager.mac, "type", "bridge", "forward_delay", "0")
+        manager.ip("link", "set", self._interface, "up")
         manager.assign(self.NETWORK)
         return manager
 
@@ -201,7 +203,7 @@ class Lab:
             *("link", "add", port, "type", "veth"),
             *("peer", "name", CLIENT_INTERFACE, "address", client.mac, "netns", client.name),
         )
-        self.manager.ip("link", "set", port, "master", MANAGER_INTERFACE, "up")
+        self.manager.ip("link", "set", port, "master", self._interface, "up")
         client.ip("link", "set", CLIENT_INTERFACE, "up")
         if addressed:
             network = self.NETWORK.network

@@ -1,5 +1,5 @@
 """
-A PoE switch whose SNMP agent is net-snmp's ``snmpd``, on a high port of the loopback.
+A PoE switch whose SNMP agent is net-snmp's ``snmpd``, on a high port of the loopback or in a network namespace.
 
 POWER-ETHERNET-MIB, BRIDGE-MIB, IF-MIB and vendors' MIBs are served by ``poe_agent.py``, which can be told to be
 faulty::
@@ -98,7 +98,9 @@ class SnmpdLab:
     One running snmpd.
 
     :param access: lines of snmpd.conf that say who may do what.
-    :param addresses: of the loopback, at all of which it listens.
+    :param addresses: at all of which it listens.
+    :param port: where; 0: any that is free.
+    :param prefix: what stands before each command, for example ``ip netns exec NAME``.
     :ivar target: its first address.
     """
 
@@ -110,14 +112,17 @@ class SnmpdLab:
         ports: int = 8,
         object_id: str = "1.3.6.1.4.1.8072.3.2.10",
         addresses: Iterable[str] = ("127.0.0.1",),
+        port: int = 0,
+        prefix: Iterable[str] = (),
     ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True)
         self.addresses = tuple(addresses)
         self._access = access
         self._object_id = object_id
+        self._prefix = tuple(prefix)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = self._wanted_port = port
         self._state: dict[str, Any] = {"rows": rows_of(ports), "faults": {}, "pending": [], "writable": []}
         self._save()
         self.start()
@@ -141,7 +146,7 @@ class SnmpdLab:
             self._spawn()
             if self._is_up():
                 return
-            self.port = 0
+            self.port = self._wanted_port
         raise AssertionError(f"snmpd does not start: {self.log()}")
 
     def _write_configuration(self) -> None:
@@ -152,7 +157,7 @@ class SnmpdLab:
 
     def _spawn(self) -> None:
         (self.folder / "snmpd.log").unlink(missing_ok=True)
-        command = ["snmpd", "-f", "-r", "-Lf", "snmpd.log", "-I", "-ifTable,-ifXTable"]
+        command = [*self._prefix, "snmpd", "-f", "-r", "-Lf", "snmpd.log", "-I", "-ifTable,-ifXTable"]
         environment = {
             **os.environ,
             "MIBS": "",
@@ -247,6 +252,12 @@ class SnmpdLab:
         index = f"{vlan}." + ".".join(map(str, mac.octets))
         self.put({f"{Q_FDB}.2.{index}": ["integer", port], f"{Q_FDB}.3.{index}": ["integer", 3]})
 
+    def value(self, oid: str) -> Any:
+        """What our program has there, whatever it tells; None: nothing."""
+        state = json.loads((self.folder / "state.json").read_text())
+        found = state["rows"].get(oid)
+        return None if found is None else found[1]
+
     def asked(self, word: str) -> list[str]:
         """What our program was asked so far: the rest of the lines that begin with the word."""
         path = self.folder / "requests.log"
@@ -265,7 +276,7 @@ class SnmpdLab:
 
     def _net_snmp(self, program: str, oid: str, *options: str, value: tuple[str, ...] = ()) -> str:
         where = f"{self.target.address}:{self.port}"
-        command = [program, *options, "-Oqv", "-t", "5", where, oid, *value]
+        command = [*self._prefix, program, *options, "-Oqv", "-t", "5", where, oid, *value]
         done = subprocess.run(
             command, env={**os.environ, "MIBS": ""}, capture_output=True, text=True, timeout=60, check=True
         )
