@@ -130,6 +130,7 @@ def services(manager: Manager) -> Iterator[tuple[str, IService]]:
         )
         measuring.add(sources.of_tftp(tftp.server))
         measuring.add_transports("tftp", tftp.transports)
+        manager.events.add_observer(tftp)
         yield "tftp", tftp
     if config.hello.enabled:
         yield from _install_services(manager)

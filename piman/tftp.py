@@ -25,9 +25,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from piman.fleet.answer_times import AnswerTimes
-from piman.fleet.interfaces import BootFile, BootFileMissing, BootFileRefused, IAddressBook, IBootFiles, IEventSink
+from piman.fleet.events import PowerRemoved, Recorded
+from piman.fleet.interfaces import (
+    BootFile,
+    BootFileMissing,
+    BootFileRefused,
+    IAddressBook,
+    IBootFiles,
+    IEventObserver,
+    IEventSink,
+)
 from piman.fleet.model import MACAddress
 from piman.fleet.throttle import Throttle
 from piman.loading.blocks import Blocks, NetasciiFile
@@ -317,9 +327,12 @@ class DataProtocol(DatagramProtocol):
         self._server.data_arrived(self, data, address)
 
 
+@implementer(IEventObserver)
 class TFTPService(MultiService):
     """
     The well-known port, the data sockets and the timer.
+
+    An observer, too: a board whose power an operation takes away asks for nothing more, and begins anew soon after.
 
     :ivar server: what answers there.
     """
@@ -349,6 +362,12 @@ class TFTPService(MultiService):
     def transports(self) -> tuple[Any, ...]:
         """The transports that are bound."""
         return (self._requests.transport, *(door.transport for door in self.server.doors))
+
+    def observe(self, recorded: Recorded) -> None:
+        """Look whether a board has lost its power."""
+        event = recorded.event
+        if isinstance(event, PowerRemoved) and event.mac is not None:
+            self.server.deliveries.power_gone(event.mac)
 
     def startService(self) -> None:
         """Serve."""

@@ -21,7 +21,7 @@ from piman.tftp import DataProtocol, RequestProtocol, TFTPServer, TFTPSettings, 
 from piman.wire import tftp
 from tests.captures import tftp as captures
 
-MAC = MACAddress.parse("b8:27:eb:00:00:01")
+MAC, OTHER_MAC = MACAddress.parse("b8:27:eb:00:00:01"), MACAddress.parse("b8:27:eb:00:00:02")
 OTHER = MACAddress.parse("b8:27:eb:00:00:02")
 HOST = "172.30.4.11"
 CLIENT = (HOST, 49152)
@@ -645,6 +645,26 @@ class EventTests(Serving):
         self.pass_time(30)
         kinds: list[type[Event]] = [LoadingStarted, BootFilesServed] * 2
         self.assertEqual([type(event) for event in self.events.events], kinds)
+
+    def test_power_gone(self) -> None:
+        """A board whose power is taken away amid a file: no fault, and its next request at once is of a new boot."""
+        self.files.contents[b"file"] = bytes(2000)
+        self.ask(b"file")
+        self.acknowledge(1)
+        self.server.deliveries.power_gone(OTHER_MAC)
+        self.assertEqual(self.live(), 1)
+        self.server.deliveries.power_gone(MAC)
+        self.assertEqual((self.live(), self.acknowledge(2)), (0, []))
+        self.pass_time(3)
+        self.ask(b"file")
+        self.acknowledge(1)
+        self.assertEqual(
+            [type(event) for event in self.events.events], [LoadingStarted, BootFilesServed, LoadingStarted]
+        )
+        self.server.deliveries.power_gone(MAC)
+        self.server.deliveries.power_gone(MAC)
+        self.pass_time(30)
+        self.assertEqual((len(self.events.events), self.events.of(TransferAborted)), (4, []))
 
     def test_long_file(self) -> None:
         """A file that takes longer than the quiet time does not end the boot."""

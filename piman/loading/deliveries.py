@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from piman.fleet.answer_times import AnswerTimes
 from piman.fleet.events import TransferAborted
 from piman.fleet.interfaces import IEventSink
+from piman.fleet.model import MACAddress
 from piman.fleet.throttle import Throttle
 from piman.loading.blocks import Blocks
 from piman.loading.reports import LoadingReports
@@ -115,6 +116,15 @@ class Deliveries:
             self._log.debug(ENDED, name=transfer.file.name, client=transfer.client, reason=reason)
         self.counts.ended += 1
         self._end(transfer)
+
+    def power_gone(self, mac: MACAddress) -> None:
+        """Nobody is there to answer: end what the node loads, which is no fault; the next request is of a new boot."""
+        if not self._reports.is_loading(mac):
+            return
+        for transfer in tuple(self.table):
+            if transfer.mac == mac:
+                self.forget(transfer, "the power of its board was taken away")
+        self._reports.end(mac)
 
     def sweep(self) -> None:
         """Look after all that wait."""

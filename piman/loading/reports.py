@@ -99,6 +99,16 @@ class LoadingReports:
         loading.retransmits += retransmits
         loading.heard = max(loading.heard, heard)
 
+    def is_loading(self, mac: MACAddress) -> bool:
+        """Whether a boot's loading goes on."""
+        return mac in self._loadings
+
+    def end(self, mac: MACAddress) -> None:
+        """The boot is over, whatever the node still wanted, and its transfers are; harmless when there is none."""
+        loading = self._loadings.pop(mac, None)
+        if loading is not None:
+            self._events.emit(_report(mac, loading))
+
     def sweep(self, now: float) -> None:
         """Tell of those that are over."""
         for mac, loading in tuple(self._loadings.items()):

@@ -145,17 +145,19 @@ class VirtualManager:
             events=self.events,
             agent=VirtualAgents(scenario),
         )
+        tftp = tftp_service(
+            self.host,
+            settings=TFTPSettings(network=NETWORK),
+            files=files,
+            addresses=self.leases,
+            events=self.events,
+            answers=self.answers,
+            plain=True,
+        )
+        self.events.add_observer(tftp)
         return [
             *([monitor] if scenario.has_agents else []),
-            tftp_service(
-                self.host,
-                settings=TFTPSettings(network=NETWORK),
-                files=files,
-                addresses=self.leases,
-                events=self.events,
-                answers=self.answers,
-                plain=True,
-            ),
+            tftp,
             hello,
             image_service(self.host, settings=ImageSettings(), installers=hello, images=self.images, **shared),
             image_http_service(self.host, settings=ImageHTTPSettings(), images=self.images, **shared),
