@@ -3,6 +3,7 @@ Each fault in virtual time: this fault, this verdict, when its phase has had its
 boots, of which no verdict but "on its way" and "up" is ever heard.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from typing import Any
@@ -23,6 +24,7 @@ from piman.testing.scenario import Scenario
 from piman.testing.virtual_host import VirtualHost
 from tests.scenario.support import ScenarioTestCase
 from tests.scenario.test_faults import ROUTER, OtherServer
+from tests.scenario.voice import said_of
 
 SWITCH = IPv4Address("172.30.4.250")
 LOOK_SECONDS = 1.0
@@ -87,19 +89,35 @@ class VerdictTestCase(ScenarioTestCase):
                 if watch.last.fault is not None:
                     watch.faults.setdefault(watch.last.fault, now)
 
-    def assert_named(self, watches: Iterable[Watch], fault: Fault, phase: Phase, patience: float | None = None) -> None:
+    def assert_named(
+        self, watches: Iterable[Watch], fault: Fault, phase: Phase | None, patience: float | None = None
+    ) -> None:
         """
-        This fault was named, no other, when the phase had lasted its time, and it still is.
+        This fault was named, no other, when the phase had lasted its time, and it still is; ``piman why`` prints it.
 
+        :param phase: None: it is not the time of a phase that counts.
         :param patience: of another phase than this.
         """
         for watch in watches:
             self.assertEqual(list(watch.faults), [fault], (watch.last, watch.phases))
             self.assertIs(watch.last.fault, fault)
             self.assertTrue(watch.last.sentence and watch.last.remedy)
+            self.assert_printed(watch)
+            if phase is None:
+                continue
             expected = PATIENCE[phase] if patience is None else patience
             waited = watch.faults[fault] - watch.phases[phase]
             self.assertTrue(expected - 1.5 <= waited <= expected + 1.5, (waited, expected, watch))
+
+    def assert_printed(self, watch: Watch) -> None:
+        """``piman why`` ends well and prints where the board is, the sentence, and in another line the remedy."""
+        status, out = said_of(self.scenario, watch.mac)
+        head, *rest = out.splitlines()
+        assert self.scenario.manager is not None
+        phase = self.scenario.manager.registry.status(watch.mac).phase
+        self.assertEqual(status, 0)
+        self.assertRegex(head, rf"^[^ ]+ \({phase.value}[^)]*\): {re.escape(watch.last.sentence)}$")
+        self.assertEqual(rest, [watch.last.remedy] if watch.last.remedy else [])
 
 
 class AddressTests(VerdictTestCase):
@@ -134,8 +152,9 @@ class AddressTests(VerdictTestCase):
             assert scenario.manager is not None
             scenario.manager.registry.replace_nodes((), ())
 
-        for watch in self.watched(200, *ALL, prepare=nobody):
-            self.assertEqual(list(watch.faults), [Fault.STRANGER])
+        watches = self.watched(200, *ALL, prepare=nobody)
+        self.assert_named(watches, Fault.STRANGER, None)
+        for watch in watches:
             heard = next(one.time for one in self.scenario.recorded if isinstance(one.event, StrangerSeen))
             self.assertLessEqual(watch.faults[Fault.STRANGER] - heard, 10.0)
             line = watch.last.remedy.rpartition(": ")[2]
@@ -290,16 +309,12 @@ class InstallerTests(VerdictTestCase):
     def test_corrupt_image(self) -> None:
         """A board that reads something else than it was sent, three times."""
         watches = self.watched(900, *ALL, defects=Defects(corrupt_image=True))
-        for watch in watches:
-            self.assertEqual(list(watch.faults), [Fault.IMAGE_DAMAGED], watch)
-            self.assertIs(watch.last.fault, Fault.IMAGE_DAMAGED)
+        self.assert_named(watches, Fault.IMAGE_DAMAGED, None)
 
     def test_stream_breaks(self) -> None:
         """An image that always ends at the same byte."""
         watches = self.watched(2400, *EEPROM, defects=Defects(stream_ends_at=100_000))
-        for watch in watches:
-            self.assertEqual(list(watch.faults), [Fault.IMAGE_BROKEN], watch)
-            self.assertIs(watch.last.fault, Fault.IMAGE_BROKEN)
+        self.assert_named(watches, Fault.IMAGE_BROKEN, None)
 
 
 class SystemTests(VerdictTestCase):
@@ -318,9 +333,8 @@ class SystemTests(VerdictTestCase):
     def test_flapping(self) -> None:
         """Power that breaks down again and again, while the card is formatted."""
         watches = self.watched(500, *EEPROM, defects=Defects(flaps_after=(25.0, 35.0)))
+        self.assert_named(watches, Fault.FLAPPING, None)
         for watch in watches:
-            self.assertEqual(list(watch.faults), [Fault.FLAPPING], watch)
-            self.assertIs(watch.last.fault, Fault.FLAPPING)
             self.assertLess(watch.faults[Fault.FLAPPING] - watch.phases[Phase.POWERED], 200.0)
 
 
@@ -406,6 +420,8 @@ class HealthyTests(VerdictTestCase):
             watches = self.watched(900, *ALL, **options)
             self.assertEqual([watch.faults for watch in watches], [{}] * len(watches), watches)
             self.assertEqual({watch.last.sentence for watch in watches}, {"it is up"})
+            for watch in watches:
+                self.assert_printed(watch)
 
     def test_second_boot(self) -> None:
         """A restart that was ordered is no fault either."""

@@ -1,0 +1,76 @@
+"""
+What ``piman why`` prints of a board in a scenario: the word itself, through the API, from the manager's casebook.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+
+from piman.ctl.questions import WhyOptions, why
+from piman.fleet.casebook import Casebook
+from piman.fleet.model import MACAddress
+from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.targets import Atlas
+from piman.testing.scenario import Scenario
+from piman.web.api import API, Caller
+from piman.web.stream import Stream
+from tests.ctl_support import Running
+from tests.web_support import VERSION, MemoryHistory, MemoryImages
+
+
+@attrs.frozen
+class Door:
+    """What a word needs of a manager: its time, and its API."""
+
+    clock: Any
+    treq: StubTreq
+
+
+def _explains(casebook: Casebook) -> Callable[[MACAddress], "Deferred[Explanation]"]:
+    """As the service does: the switch is asked first."""
+
+    async def look(mac: MACAddress) -> Explanation:
+        found = await casebook.look(mac)
+        return Explanation(found.sentence, found.remedy)
+
+    return lambda mac: Deferred.fromCoroutine(look(mac))
+
+
+def door_of(scenario: Scenario) -> Door:
+    """The API over the manager of a scenario."""
+    manager = scenario.manager
+    assert manager is not None
+    history = MemoryHistory()
+    stream = Stream(
+        manager.host,
+        operations=manager.operations,
+        history=history,
+        last_id=lambda: manager.events.last_id,
+        labels=dict,
+    )
+    api = API(
+        manager.host,
+        registry=manager.registry,
+        operations=manager.operations,
+        atlas=lambda: Atlas(places=(), nodes=manager.registry.nodes()),
+        history=history,
+        images=MemoryImages(),
+        stream=stream,
+        why=_explains(manager.casebook),
+        caller=lambda request: Caller("ada", "control socket"),
+        version=VERSION,
+        wall=manager.wall,
+    )
+    return Door(scenario.clock, StubTreq(api.resource()))
+
+
+def said_of(scenario: Scenario, mac: MACAddress) -> tuple[int, str]:
+    """Exit status and output of ``piman why MAC``."""
+    running = Running(door_of(scenario), why, WhyOptions(), str(mac))
+    if hasattr(running.result, "raiseException"):
+        running.result.raiseException()
+    assert running.result is not None, "it has not ended"
+    return running.result, running.out
