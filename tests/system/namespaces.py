@@ -22,7 +22,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -115,20 +115,9 @@ class Namespace:
         self._started.append(process)
         return process
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> AbstractContextManager[None]:
         """This thread is in here; sockets made meanwhile belong here for ever."""
-        outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        inside = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            _set_namespace(inside)
-            try:
-                yield
-            finally:
-                _set_namespace(outside)
-        finally:
-            os.close(inside)
-            os.close(outside)
+        return entered(self.name)
 
     def close(self) -> None:
         """End what was started in here and delete the namespace with its interfaces."""
@@ -141,6 +130,22 @@ class Namespace:
                 process.kill()
                 process.wait()
         _ip("netns", "delete", self.name)
+
+
+@contextmanager
+def entered(name: str) -> Iterator[None]:
+    """This thread is in the namespace of this name; sockets made meanwhile belong there for ever."""
+    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    inside = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        _set_namespace(inside)
+        try:
+            yield
+        finally:
+            _set_namespace(outside)
+    finally:
+        os.close(inside)
+        os.close(outside)
 
 
 def _set_namespace(descriptor: int) -> None:

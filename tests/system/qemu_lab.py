@@ -283,6 +283,10 @@ class LabNetwork:
         self._ip(self.switch, f"link set {tap} type bridge_slave isolated on")
         return tap
 
+    def give_switch_address(self, address: str) -> None:
+        """Let the switch itself have an address, with its length, on the LAN."""
+        self._ip(self.switch, f"addr add {address} dev br0")
+
     def remove(self) -> None:
         """Take both namespaces away; harmless twice."""
         for namespace in (self.manager, self.switch):
@@ -296,10 +300,15 @@ class LabNetwork:
 
 
 class Board:
-    """One emulated board with its card.  ``serial`` is everything that its serial port has said since power-on."""
+    """
+    One emulated board with its card.  ``serial`` is everything that its serial port has said since power-on.
+
+    :ivar starts: how often it was given power.
+    """
 
     def __init__(self, network: LabNetwork, artefacts: Artefacts, directory: Path, mac: str, card_bytes: int) -> None:
         self.mac = mac
+        self.starts = 0
         self.card = directory / "card.img"
         self._log = directory / "serial.log"
         self._flash = directory / "flash.img"
@@ -330,6 +339,7 @@ class Board:
 
     def power_on(self) -> None:
         """Give it power."""
+        self.starts += 1
         self._log.write_bytes(b"")
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", self._network.switch, *self._command()], stdin=subprocess.DEVNULL
