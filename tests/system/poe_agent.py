@@ -90,8 +90,15 @@ class Switch:
             return ["wrong-type"]
         if "deaf" not in faults:
             state["pending"].append([time.time() + faults.get("late", 0), oid, int(text)])
+            if "mute" in faults and int(text) == OFF:
+                faults["silent"] = True
             self.save(state)
         return ["DONE"]
+
+    def be_silent(self) -> None:
+        """While that is wrong with it, until somebody makes the file ``speak``."""
+        while "silent" in self.load()["faults"] and not (self.folder / "speak").exists():
+            time.sleep(0.1)
 
 
 def answer(oid: str, row: list[Any] | None) -> list[str]:
@@ -110,10 +117,12 @@ def main() -> None:
             elif word in ("get", "getnext"):
                 oid = sys.stdin.readline().strip()
                 log.write(f"{word} {oid}\n")
+                switch.be_silent()
                 reply = switch.get(oid) if word == "get" else switch.get_next(oid)
             elif word == "set":
                 oid, value = sys.stdin.readline().strip(), sys.stdin.readline().strip()
                 log.write(f"set {oid} {value}\n")
+                switch.be_silent()
                 reply = switch.set(oid, value)
             else:
                 return

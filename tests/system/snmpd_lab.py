@@ -229,11 +229,17 @@ class SnmpdLab:
         Be faulty from now on.
 
         ``deaf``, ``late`` (seconds), ``lying``, ``wrong-type``, ``missing`` (object identifiers), ``slow`` (seconds
-        for each object), ``refuses`` (a word of snmpd.conf(5): ``not-writable``, ``wrong-value``, ...).
+        for each object), ``mute`` (once a port was switched off, until :meth:`speak`), ``refuses`` (a word of
+        snmpd.conf(5): ``not-writable``, ``wrong-value``, ...).
         """
         self._load()
         self._state["faults"][fault] = value
         self._save()
+
+    def speak(self) -> None:
+        """Answer again, whatever made it silent."""
+        (self.folder / "speak").touch()
+        self._signal(signal.SIGCONT)
 
     def put(self, rows: dict[str, list[Any]], writable: Iterable[str] = ()) -> None:
         """Add rows: object identifier -> type and value of snmpd.conf(5)."""
