@@ -17,7 +17,7 @@ from piman.config import load
 from piman.ctl.client import Refused
 from piman.ctl.direct import find_port_directly, restart_directly
 from piman.ctl.orders import RestartOptions
-from piman.fleet.interfaces import PowerUnreachable
+from piman.fleet.interfaces import PowerRefused, PowerUnreachable
 from piman.fleet.model import MACAddress
 from piman.settings.power import PowerSwitches
 from piman.testing.power import MemoryPowerSwitch
@@ -105,6 +105,16 @@ class RestartTests(_Case):
         self.assertIn("pi2: failed", self.output.getvalue())
         self.assertIn("was ordered off and is not", self.output.getvalue())
         self.assertTrue(self.all_on())
+
+    def test_refused(self) -> None:
+        """A switch that refuses and has done nothing: no port is called dark, and none is ordered on."""
+        refused = PowerRefused("rack-a port 2: we may only read there.", "Give piman a community that may write.")
+        refused.nothing_done = True
+        self.switch.failure = refused
+        self.assertEqual(self.successResultOf(self.restart("pi2")), 1)
+        self.assertIn("we may only read there", self.output.getvalue())
+        self.assertNotIn("may be off", self.output.getvalue())
+        self.assertEqual(self.switch.orders, [("off", 2)])
 
     def test_left_dark(self) -> None:
         """A switch that dies in between: it is said that the port may be off, and what to do."""

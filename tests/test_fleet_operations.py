@@ -16,7 +16,7 @@ from piman.fleet import events
 from piman.fleet.casebook import Casebook
 from piman.fleet.eventlog import EventLog
 from piman.fleet.events import Event
-from piman.fleet.interfaces import PowerUnreachable, StoreFailed
+from piman.fleet.interfaces import PowerRefused, PowerUnreachable, StoreFailed
 from piman.fleet.model import IntentState, MACAddress, Node, Phase, Stage, SwitchPort
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.book import Operations, OperationSettings
@@ -337,6 +337,35 @@ class RestartTests(_InRack):
         self.rack.run(70)
         self.assertTrue(self.rack.all_on())
         self.assertFalse(self.rack.now(operation).reports[0].dark)
+
+    def test_refused(self) -> None:
+        """A switch that refuses and has done nothing: failed at once, the port is not called dark nor ordered on."""
+        refused = PowerRefused("rack-a port 2: we may only read there.", "Give piman a community that may write.")
+        refused.nothing_done = True
+        self.rack.switch.failure = refused
+        operation = self.rack.order(Action.RESTART, "pi2")
+        self.rack.run(1)
+        report = self.rack.now(operation).reports[0]
+        self.assertEqual((report.step, report.reason, report.dark), (Step.FAILED, refused.reason, False))
+        self.assertEqual(self.rack.switch.orders, [("off", 2)])
+
+    def test_refused_after_a_restart_of_the_manager(self) -> None:
+        """What an earlier process has done of it nobody knows: then the port is ordered on all the same."""
+        self.rack.switch.failure = PowerUnreachable("rack-a does not answer.", "Look after it.")
+        operation = self.rack.order(Action.RESTART, "pi2")
+        self.rack.run(2)
+        self.assertEqual(self.steps(operation), [Step.SWITCHING_OFF])
+        self.rack.kill()
+        refused = PowerRefused("rack-a port 2: we may only read there.", "Give piman a community that may write.")
+        refused.nothing_done = True
+        self.rack.switch.failure = refused
+        self.rack.switch.orders.clear()
+        self.rack.start()
+        self.rack.book.resume()
+        self.rack.run(5)
+        report = self.rack.now(operation).reports[0]
+        self.assertEqual((report.step, report.dark), (Step.FAILED, True))
+        self.assertEqual(self.rack.switch.orders[:2], [("off", 2), ("on", 2)])
 
     def test_dark_port_after_a_restart_of_the_manager(self) -> None:
         """A port left dark by an unreachable switch is switched on by the next process, too."""

@@ -67,6 +67,19 @@ class DeskTests(SynchronousTestCase):
         self.assertIsInstance(results[0].value, PowerRefused)
         self.assertEqual(len(self.switch.orders), 1)
 
+    def test_nothing_done(self) -> None:
+        """Only when no attempt can have done anything the port is certainly as it was."""
+        for first_is_sure in (True, False):
+            unheard, refused = PowerUnreachable("rack-a does not answer."), PowerRefused("no write access")
+            unheard.nothing_done, refused.nothing_done = first_is_sure, True
+            self.switch.failure = unheard
+            results = self.ordered(self.desk.take_away(SwitchPort(RACK, 2)))
+            self.assertEqual(results, [])
+            self.switch.failure = refused
+            self.clock.advance(POLICY.retries[0])
+            self.assertIs(results[0].value, refused)
+            self.assertEqual(refused.nothing_done, first_is_sure)
+
     def test_dead_switch_delays_nobody_else(self) -> None:
         """While one switch does not answer the others do as they are told."""
         self.switch.failure = PowerUnreachable("rack-a does not answer.")

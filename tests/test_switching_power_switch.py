@@ -19,7 +19,7 @@ from piman.fleet.interfaces import (
 from piman.fleet.model import MACAddress, PowerBudget
 from piman.switching import mib
 from piman.switching.power_switch import READ_BACK, Agents, SNMPPowerSwitch
-from piman.switching.session import SwitchBusy, SwitchRefused, SwitchTimeout
+from piman.switching.session import SwitchBusy, SwitchRefused, SwitchTimeout, nonsense
 from piman.testing.power import MemoryAgent
 
 A, B = MACAddress.parse("b8:27:eb:00:00:01"), MACAddress.parse("dc:a6:32:00:00:02")
@@ -118,6 +118,26 @@ class OrderTests(SwitchCase):
             found = self.failure(self.make().turn_on(1), kind)
             self.assertEqual(found.may_retry, may_retry)
             self.assertIn(fault.reason, found.reason)
+
+    def test_nothing_done(self) -> None:
+        """An order that was never sent, or was refused, has changed nothing; of any other failure nobody can tell."""
+        self.agent.faults = {ADMIN: SwitchTimeout("it does not answer", "Look.")}
+        self.assertTrue(self.failure(self.make().turn_off(1), PowerUnreachable).nothing_done)
+        self.agent.faults = {}
+        self.assertTrue(self.failure(self.make().turn_off(9), NoSuchPort).nothing_done)
+        for fault, kind, nothing_done in (
+            (SwitchRefused("we may only read there", "Ask.", "notWritable"), PowerRefused, True),
+            (SwitchRefused("the key is wrong", "Ask.", "wrongDigest"), PowerRefused, True),
+            (nonsense("no answer to what was asked"), PowerRefused, False),
+            (SwitchBusy("it could not do it, nor undo it", "Wait."), PowerRefused, False),
+            (SwitchTimeout("it does not answer", "Look."), PowerUnreachable, False),
+        ):
+            self.agent.set_fault = fault
+            found = self.failure(self.make().turn_off(1), kind)
+            self.assertEqual(found.nothing_done, nothing_done, fault)
+            self.assertIn(fault.reason, found.reason)
+        self.agent.set_fault, self.agent.obeys = None, False
+        self.assertFalse(self.failure(self.make().turn_off(1), PowerNotObeyed).nothing_done)
 
     def test_wrong_type(self) -> None:
         """Text where a number belongs is refused."""

@@ -200,10 +200,11 @@ class _Restart:
     async def _fail(self, index: int, port: SwitchPort, failure: PowerFailed) -> None:
         """Whatever happened, the port is on afterwards, or it is said that it is not."""
         dark = False
-        try:
-            await self._desk.give(port)
-        except PowerFailed:
-            dark = True
+        if self._operation.reports[index].step is not Step.SWITCHING_OFF or not failure.nothing_done:
+            try:
+                await self._desk.give(port)
+            except PowerFailed:
+                dark = True
         reason, remedy = failure.reason, failure.remedy
         if dark:
             reason = f"{reason}; {port} may be off now"

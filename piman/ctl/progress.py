@@ -117,7 +117,8 @@ def outcome(report: JSON) -> Iterator[str]:
     else:
         yield f"{name}: {where(report)}{took}{': ' + harmless(report['reason']) if report['reason'] else ''}"
     if report["dark"]:
-        yield f"  {place(report['target']['port'])} is off, and could not be switched on yet: that is tried on and on"
+        where_it_is = place(report["target"]["port"])
+        yield f"  {where_it_is} may be off, and could not be switched on yet: that is tried on and on"
     if report["remedy"]:
         yield f"  {harmless(report['remedy'])}"
 

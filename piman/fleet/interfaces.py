@@ -262,9 +262,11 @@ class PowerFailed(Exception):
     :ivar reason: a sentence that names the switch and, where there is one, the port.
     :ivar remedy: what the operator can do about it, a sentence.
     :ivar may_retry: whether the same order may succeed a little later.
+    :ivar nothing_done: whether the port is certainly as it was before the order; False: nobody can tell.
     """
 
     may_retry = False
+    nothing_done = False
 
     def __init__(self, reason: str, remedy: str = "", *, may_retry: bool | None = None) -> None:
         super().__init__(reason)

@@ -28,7 +28,15 @@ from piman.switching import bridge, mib, poe
 from piman.switching.counting import CountedExchange
 from piman.switching.once import Once
 from piman.switching.profiles import CISCO, Profile
-from piman.switching.session import Agent, SwitchBusy, SwitchFailed, SwitchRefused, SwitchTimeout
+from piman.switching.session import (
+    INDICATIONS,
+    STATUS,
+    Agent,
+    SwitchBusy,
+    SwitchFailed,
+    SwitchRefused,
+    SwitchTimeout,
+)
 
 T = TypeVar("T")
 
@@ -37,6 +45,9 @@ READ_BACK = (0.0, 0.5, 1.0, 2.0)
 
 UP = 1
 """ifOperStatus (RFC 2863)."""
+
+REFUSALS = frozenset(refusal.name for refusal in (*STATUS.values(), *INDICATIONS.values()))
+"""Codes of a switch that answers that it has not done it."""
 
 CISCO_PREFIX = (*mib.ENTERPRISES, mib.CISCO)
 
@@ -165,10 +176,17 @@ class SNMPPowerSwitch:
         return self._do(self._order(port, False), port)
 
     async def _order(self, port: int, on: bool) -> None:
-        control, profile = await self._control(), await self._profile.get()
-        if await poe.is_on(control, profile, self._group, port) is None:
-            raise self._no_such(port)
-        await poe.order(control, profile, self._group, port, on)
+        try:
+            control, profile = await self._told(self._before_order(port), port)
+        except PowerFailed as failed:
+            failed.nothing_done = True
+            raise
+        try:
+            await poe.order(control, profile, self._group, port, on)
+        except SwitchRefused as refused:
+            told = power_failure(self._label, port, refused)
+            told.nothing_done = refused.code in REFUSALS
+            raise told from refused
         for pause in self._read_back:
             await deferLater(self._clock, pause, lambda: None)
             if await poe.is_on(control, profile, self._group, port) is on:
@@ -178,6 +196,13 @@ class SNMPPowerSwitch:
             f"switch {self.label}, port {port}: it accepted the order to switch power {word}, and still says {other}",
             "Look at the port on the switch itself: another manager, a schedule or a fault may hold it.",
         )
+
+    async def _before_order(self, port: int) -> tuple[Agent, Profile]:
+        """What an order needs; the port is there."""
+        control, profile = await self._control(), await self._profile.get()
+        if await poe.is_on(control, profile, self._group, port) is None:
+            raise self._no_such(port)
+        return control, profile
 
     def _no_such(self, port: int) -> NoSuchPort:
         """Perhaps the switch was replaced by another: what is known of it is found out again."""

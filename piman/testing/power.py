@@ -137,6 +137,7 @@ class MemoryAgent:
 
     :ivar values: what is there, by OID.
     :ivar faults: what is raised when an OID (or a column) is asked for.
+    :ivar set_fault: what is raised when something is written.
     """
 
     values: dict[tuple[int, ...], int | bytes | tuple[int, ...]] = attrs.field(factory=dict)
@@ -144,6 +145,7 @@ class MemoryAgent:
     sets: list[tuple[tuple[int, ...], int]] = attrs.field(factory=list)
     walks: list[tuple[int, ...]] = attrs.field(factory=list)
     obeys: bool = True
+    set_fault: Exception | None = None
 
     def _may(self, oid: tuple[int, ...]) -> None:
         for prefix, fault in self.faults.items():
@@ -159,6 +161,8 @@ class MemoryAgent:
     async def set(self, oid: tuple[int, ...], value: int) -> None:
         """Put it there, unless the agent does not obey."""
         self._may(oid)
+        if self.set_fault is not None:
+            raise self.set_fault
         self.sets.append((oid, value))
         if self.obeys:
             self.values[oid] = value

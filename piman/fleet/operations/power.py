@@ -139,13 +139,16 @@ class PowerDesk:
         self, port: SwitchPort, order: "Callable[[IPowerSwitch], Awaitable[Result]]", pauses: Sequence[float]
     ) -> Result:
         """Give an order in the switch's queue; again after each pause where that may help."""
+        nothing_done = True
         for pause in (*pauses, None):
             queue = self._queues.setdefault(port.switch, DeferredLock())
             await queue.acquire()
             try:
                 return await order(self._switch(port.switch))
             except PowerFailed as failure:
+                nothing_done = nothing_done and failure.nothing_done
                 if pause is None or not failure.may_retry:
+                    failure.nothing_done = nothing_done
                     raise
             finally:
                 queue.release()

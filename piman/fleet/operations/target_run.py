@@ -188,9 +188,9 @@ class TargetRun:
     async def _cycle(self) -> None:
         if self._report.step in (Step.WAITING, Step.SWITCHING_OFF, Step.FOLLOWING):
             await self._open_intent()
-            tries = self._report.tries + (self._report.step is not Step.SWITCHING_OFF)
-            await self._record(step=Step.SWITCHING_OFF, tries=tries)
-            await self._take_away()
+            goes_on = self._report.step is Step.SWITCHING_OFF
+            await self._record(step=Step.SWITCHING_OFF, tries=self._report.tries + (not goes_on))
+            await self._take_away(goes_on)
         if self._report.step is Step.OFF:
             await self._book.desk.pause(self._book.desk.policy.off_seconds)
             await self._note(step=Step.SWITCHING_ON)
@@ -205,12 +205,17 @@ class TargetRun:
         self._book.events.emit(cycled)
         await self._note(step=Step.FOLLOWING, on_at=now)
 
-    async def _take_away(self) -> None:
-        """Take the power away; when that fails, give it again, whatever the switch has done of it."""
+    async def _take_away(self, goes_on: bool) -> None:
+        """
+        Take the power away; when that fails, give it again, unless the switch has certainly done nothing.
+
+        :param goes_on: an earlier process has begun with it, and nobody knows how far it came.
+        """
         try:
             await self._book.desk.take_away(self._port)
         except PowerFailed as failed:
-            await self._give_back(failed)
+            if goes_on or not failed.nothing_done:
+                await self._give_back(failed)
             raise
         self._tell_removed()
         await self._note(step=Step.OFF, off_at=self._book.clock.seconds())
