@@ -14,6 +14,7 @@ from piman.simulator.pi import Pi
 from piman.simulator.running.plan import VLAN, Place
 from piman.simulator.switch import Listening, Outlet, Powered, VirtualSwitch, listen
 from piman.simulator.wiring.plug import Plug
+from piman.simulator.wiring.snmp_agent import AgentProtocol
 from piman.simulator.wiring.surroundings import Network
 
 
@@ -65,9 +66,14 @@ class SwitchRoom:
             await maybeDeferred(each.port.stopListening)
 
     @property
+    def agents(self) -> list[AgentProtocol]:
+        """Those that listen now, in the order of :attr:`switches`."""
+        return [each.agent for each in self._listening]
+
+    @property
     def requests(self) -> int:
         """How many requests the agents have answered, those that listen now."""
-        return sum(sum(each.agent.asked.values()) for each in self._listening)
+        return sum(sum(agent.asked.values()) for agent in self.agents)
 
     @property
     def orders(self) -> int:
