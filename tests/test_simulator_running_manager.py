@@ -4,6 +4,7 @@ The manager as a child process: here a stand-in of a few lines.
 
 import sys
 from pathlib import Path
+from random import Random
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -25,7 +26,7 @@ class ManagerProcessTests(TestCase):
         """A directory and a free port."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        self.port = free_ports(0).http
+        self.port = free_ports(0, Random()).http
 
     def manager(self, program: str) -> ManagerProcess:
         """A manager that runs this."""

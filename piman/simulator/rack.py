@@ -184,7 +184,7 @@ class Rack:
         self.room = SwitchRoom(reactor, self.places)
         self._agents = agents_site(reactor, self._is_up, Random(options.seed))
         self._agent_port = reactor.listenTCP(0, self._agents, backlog=1024)
-        self.ports = free_ports(self._agent_port.getHost().port)
+        self.ports = free_ports(self._agent_port.getHost().port, Random())
         self.digest = plan.write(
             directory,
             self.places,

@@ -6,9 +6,12 @@ What a virtual rack takes of this host: file descriptors and ports.
 import resource
 import socket
 from contextlib import ExitStack
+from random import Random
 
 from piman.simulator.running.plan import Ports
 
+PORTS = range(10_000, 32_768)
+"""Below those that Linux hands out by itself, and below those that boards load files at."""
 DESCRIPTORS = 65_536
 """More than ten thousand boards need."""
 
@@ -23,15 +26,19 @@ def raise_descriptor_limit() -> int:
     return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
-def free_ports(agent: int) -> Ports:
-    """Ports that nobody has on any address right now."""
+def free_ports(agent: int, random: Random) -> Ports:
+    """Ports that nobody has on any address right now, and that the kernel gives nobody while a manager is away."""
     with ExitStack() as held:
 
         def free(kind: socket.SocketKind) -> int:
             probe = held.enter_context(socket.socket(socket.AF_INET, kind))
-            probe.bind(("", 0))
-            port: int = probe.getsockname()[1]
-            return port
+            while True:
+                port = PORTS[random.randrange(len(PORTS))]
+                try:
+                    probe.bind(("", port))
+                except OSError:
+                    continue
+                return port
 
         udp, tcp = socket.SOCK_DGRAM, socket.SOCK_STREAM
         return Ports(
