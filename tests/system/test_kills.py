@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -154,11 +154,10 @@ class Kills:
     :ivar action: what is ordered.
     :ivar problems: what was not as it must be, with the trap.
     :ivar seconds: how long each trap took.
-    :ivar has_come: fires when the rack is up; nobody is killed before all of the gathering are.
+    :param gathering: nobody is killed before all its racks are up.
     """
 
     def __init__(self, action: str, traps: Sequence[Trap], gathering: Gathering) -> None:
-        self.has_come: Deferred[None] = Deferred()
         self.problems: list[str] = []
         self.seconds: dict[Trap, float] = {}
         self.action = action
@@ -176,7 +175,6 @@ class Kills:
         self._client = ManagerClient(self._reactor, rack.directory / "state" / "control.sock")
         rack.harness.watchers.append(self._board_changed)
         self._gathering.come()
-        self.has_come.callback(None)
         await self._until(lambda: self._gathering.complete.called, "the other racks", PATIENCE_SECONDS)
         for number, trap in enumerate(self._traps):
             began = self._reactor.seconds()
@@ -306,6 +304,12 @@ class KillTests(TestCase):
             )
             reactor: Any = global_reactor
             rack = Rack(reactor, options, Path(self.mktemp()).absolute(), Console(file=StringIO()), errand=errand)
-            runs.append(Deferred.fromCoroutine(rack.run()))
-            await errand.has_come  # its ports are taken when the next rack looks for free ones
-        return await gatherResults(runs, consumeErrors=True)
+            run = Deferred.fromCoroutine(rack.run())
+            runs.append(run)
+            while not rack.pis[0].journal.boots and not run.called:  # its ports are taken by then
+                await deferLater(reactor, LOOK_SECONDS)
+        ended = await DeferredList(runs, consumeErrors=True)  # all of them, also when one fails
+        for is_good, result in ended:
+            if not is_good:
+                result.raiseException()  # type: ignore[attr-defined]
+        return [report for _, report in ended]
