@@ -184,7 +184,7 @@ class SNMPPowerSwitch:
         try:
             await poe.order(control, profile, self._group, port, on)
         except SwitchRefused as refused:
-            told = power_failure(self._label, port, refused)
+            told = power_failure(self.label, port, refused)
             told.nothing_done = refused.code in REFUSALS
             raise told from refused
         for pause in self._read_back:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from piman.ctl.questions import WhyOptions, why
 from piman.fleet.casebook import Casebook
 from piman.fleet.model import MACAddress
-from piman.fleet.operations.target_run import Explanation
+from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.targets import Atlas
 from piman.testing.scenario import Scenario
 from piman.web.api import API, Caller
