@@ -14,8 +14,12 @@ from piman.fleet.casebook import Casebook
 from piman.fleet.model import MACAddress
 from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.targets import Atlas
+from piman.fleet.state.image_choices import ImageChoices
+from piman.testing.fakes import MemoryImageChoiceStore
 from piman.testing.scenario import Scenario
+from piman.web.answers import Answers
 from piman.web.api import API, Caller
+from piman.web.shelf import Shelf
 from piman.web.stream import Stream
 from tests.ctl_support import Running
 from tests.web_support import VERSION, MemoryHistory, MemoryImages
@@ -51,15 +55,32 @@ def door_of(scenario: Scenario) -> Door:
         last_id=lambda: manager.events.last_id,
         labels=dict,
     )
-    api = API(
+    atlas = Atlas(places=(), nodes=manager.registry.nodes())
+    shelf = Shelf(
+        manager.host,
+        images=MemoryImages(),
+        choices=ImageChoices(MemoryImageChoiceStore(), manager.events),
+        registry=manager.registry,
+        atlas=lambda: atlas,
+        tags=dict,
+        wall=manager.wall,
+    )
+    answers = Answers(
         manager.host,
         registry=manager.registry,
         operations=manager.operations,
-        atlas=lambda: Atlas(places=(), nodes=manager.registry.nodes()),
+        atlas=lambda: atlas,
         history=history,
-        images=MemoryImages(),
-        stream=stream,
         why=_explains(manager.casebook),
+        wall=manager.wall,
+    )
+    api = API(
+        answers,
+        registry=manager.registry,
+        operations=manager.operations,
+        atlas=lambda: atlas,
+        shelf=shelf,
+        stream=stream,
         caller=lambda request: Caller("ada", "control socket"),
         version=VERSION,
         wall=manager.wall,
