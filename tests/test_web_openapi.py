@@ -17,6 +17,7 @@ from piman.web import shapes
 from piman.web.api import API
 from piman.web.editing.routes import DocumentRoutes
 from piman.web.openapi import PATHS, SCHEMAS, document
+from piman.web.schema import guarded
 from tests.fleet_support import any_event, instances
 from tests.web_support import InHalf, mistakes
 
@@ -56,6 +57,23 @@ class DocumentTests(InHalf):
         """Each operation has an id of its own: generated clients name their methods after it."""
         names = [method["operationId"] for methods in PATHS.values() for method in methods.values()]
         self.assertEqual(len(names), len(set(names)))
+
+    def test_guarded(self) -> None:
+        """Each path tells that the guard may refuse it; all but the sign of life need a token."""
+        paths = document("1")["paths"]
+        described = {(path, method): told for path, methods in paths.items() for method, told in methods.items()}
+        for key, told in described.items():
+            wanted = {"400", "421"} | ({"401", "403"} if "security" not in told else set())
+            wanted |= {"411", "413"} if "requestBody" in told else set()
+            self.assertEqual(wanted - set(told["responses"]), set(), key)
+        self.assertEqual([key for key, told in described.items() if "security" in told], [("/healthz", "get")])
+
+    def test_own_words(self) -> None:
+        """What a path says itself of an answer is kept."""
+        paths = {"/x": {"post": {"requestBody": {}, "responses": {"413": {"description": "Ours."}, "200": {}}}}}
+        told = guarded(paths)["/x"]["post"]["responses"]
+        self.assertEqual(told["413"], {"description": "Ours."})
+        self.assertEqual(list(told), ["200", "400", "401", "403", "411", "413", "421"])
 
     def test_page(self) -> None:
         """docs/reference/api.md names every path, and every code of an error."""

@@ -25,6 +25,8 @@ from piman.web.schema import (
 
 JSON = dict[str, Any]
 
+_A_NAME = text(minLength=1)
+_TARGETS = listed(_A_NAME, "Names, addresses, MACs; tag:NAME for a tag.", minItems=1)
 _NODES = listed(ref("NamedNode"))
 
 SCHEMAS: JSON = {
@@ -87,11 +89,9 @@ SCHEMAS: JSON = {
         image=text("Empty: what the files say."),
         nodes=listed(ref("Outlook"), "The nodes that the change is about."),
     ),
-    "SetDefault": record("An image for all nodes for which nothing else is said.", image=text()),
-    "Assign": record(
-        "An image for these.", image=text(), nodes=listed(text(), "Names, addresses, MACs; tag:NAME for a tag.")
-    ),
-    "Unassign": record("These.", nodes=listed(text(), "Names, addresses, MACs; tag:NAME for a tag.")),
+    "SetDefault": record("An image for all nodes for which nothing else is said.", image=_A_NAME),
+    "Assign": record("An image for these.", image=_A_NAME, nodes=_TARGETS),
+    "Unassign": record("These.", nodes=_TARGETS),
 }
 
 

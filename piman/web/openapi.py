@@ -10,6 +10,7 @@ from piman.fleet.operations.orders import Action, Step
 from piman.web import image_schemas
 from piman.web.editing import schemas as files
 from piman.web.schema import BOARD as _BOARD
+from piman.web.schema import SECURITY_SCHEMES, guarded
 from piman.web.schema import TIME as _TIME
 from piman.web.schema import answers as _answers
 from piman.web.schema import content as _content
@@ -25,7 +26,7 @@ from piman.web.schema import ref as _ref
 from piman.web.schema import text as _text
 from piman.web.schema import typed as _type
 from piman.web.schema import whole as _whole
-from piman.web.wishes import MOST_EVENTS, USUAL_EVENTS
+from piman.web.wishes import LARGEST_NUMBER, MOST_EVENTS, USUAL_EVENTS
 
 JSON = dict[str, Any]
 
@@ -35,6 +36,7 @@ JSON = dict[str, Any]
 _SILENT = _list(
     _object("A switch that did not tell.", switch=_text(), reason=_text()), "Switches that did not tell what they see."
 )
+_COUNT: JSON = {"minimum": 0, "maximum": LARGEST_NUMBER}
 _STAGE = {"phase": _one_of(Phase), "time": _TIME}
 
 _NODE: JSON = {
@@ -254,11 +256,12 @@ SCHEMAS: JSON = {
             "nodes": _list(
                 {"type": ["string", "integer"]},
                 "Names, addresses, MACs; or a switch and its ports, as in rack-a 2-4; or all.",
+                minItems=1,
             ),
             "dry_run": _flag("Only plan."),
             "image": _text("For reinstall; empty: each node's own."),
-            "at_most": _whole("So many at a time; 0: as many as is good."),
-            "stop_after": _whole("Begin nothing more after so many failures; 0: never."),
+            "at_most": _whole("So many at a time; 0: as many as is good.", **_COUNT),
+            "stop_after": _whole("Begin nothing more after so many failures; 0: never.", **_COUNT),
             "yes": _flag("Needed for more than max_blast nodes."),
         },
         "required": ["action", "nodes"],
@@ -275,12 +278,18 @@ SCHEMAS: JSON = {
 
 _NAME = _parameter("name", "path", _text(), "A MAC, a hostname or an address.")
 _IDENTITY = _parameter("identity", "path", _text(), "The id of an operation.")
-_AFTER = _parameter("after", "query", _whole(), "Only events with larger numbers, the oldest of them.")
-_LIMIT = _parameter("limit", "query", _whole(), f"At most so many ({USUAL_EVENTS}; up to {MOST_EVENTS}).")
+_AFTER = _parameter("after", "query", _whole(**_COUNT), "Only events with larger numbers, the oldest of them.")
+_LIMIT = _parameter(
+    "limit", "query", _whole(minimum=0, maximum=MOST_EVENTS), f"At most so many ({USUAL_EVENTS}; up to {MOST_EVENTS})."
+)
 _NODE_QUERY = _parameter("node", "query", _text(), "Only those of this node.")
 _OPERATION_QUERY = _parameter("operation", "query", _text(), "Only changes of this operation, and no events.")
-_NODES_QUERY = _parameter("nodes", "query", _whole(), "1: also how all nodes stand, and which of them changed.")
-_LAST_EVENT = _parameter("Last-Event-ID", "header", _whole(), "The last event that is known: what came since is sent.")
+_NODES_QUERY = _parameter(
+    "nodes", "query", _whole(minimum=0, maximum=1), "1: also how all nodes stand, and which of them changed."
+)
+_LAST_EVENT = _parameter(
+    "Last-Event-ID", "header", _whole(**_COUNT), "The last event that is known: what came since is sent."
+)
 
 
 _ORDER: JSON = {
@@ -339,7 +348,7 @@ PATHS: JSON = {
     },
     "/api/v1/operations/{identity}/cancel": {"post": _CANCEL},
     **image_schemas.PATHS,
-    "/healthz": {"get": _get("health", "That the manager runs.", "Health")},
+    "/healthz": {"get": {**_get("health", "That the manager runs.", "Health"), "security": []}},
     "/openapi.json": {
         "get": {
             "operationId": "openapi",
@@ -356,6 +365,7 @@ def document(version: str) -> JSON:
     return {
         "openapi": "3.1.0",
         "info": {"title": "piman", "version": version, "description": "Network boot and management for Raspberry Pis."},
-        "paths": PATHS,
-        "components": {"schemas": SCHEMAS},
+        "security": [{"token": []}],
+        "paths": guarded(PATHS),
+        "components": {"schemas": SCHEMAS, "securitySchemes": SECURITY_SCHEMES},
     }

@@ -24,9 +24,9 @@ def number(told: str = "") -> JSON:
     return typed("number", told)
 
 
-def whole(told: str = "") -> JSON:
+def whole(told: str = "", **more: Any) -> JSON:
     """A whole number."""
-    return typed("integer", told)
+    return typed("integer", told, **more)
 
 
 def flag(told: str = "") -> JSON:
@@ -34,9 +34,9 @@ def flag(told: str = "") -> JSON:
     return typed("boolean", told)
 
 
-def listed(items: JSON, told: str = "") -> JSON:
+def listed(items: JSON, told: str = "", **more: Any) -> JSON:
     """A list of these."""
-    return typed("array", told, items=items)
+    return typed("array", told, items=items, **more)
 
 
 def or_null(schema: JSON) -> JSON:
@@ -90,9 +90,13 @@ def answers(summary: str, body: JSON, *errors: int, status: int = 200) -> JSON:
 
 ERRORS: Mapping[int, str] = {
     400: "The request has a mistake.",
+    401: "It needs a login, or the token is not known.",
+    403: "Whoever asks may not do that, or a page elsewhere made their browser ask.",
     404: "There is no such node or operation.",
     409: "It is refused; nothing was changed.",
+    411: "The body does not say how long it is.",
     413: "The body is too long.",
+    421: "The manager does not go by this name.",
     422: "The names mean nothing that can be done; nothing was changed.",
     500: "The manager made a mistake.",
     503: "The manager cannot do it now.",
@@ -103,3 +107,32 @@ def getting(operation: str, told: str, schema: str, *errors: int, parameters: tu
     """A GET whose answer fits a schema."""
     found = answers(told, content(ref(schema)), *errors)
     return {"operationId": operation, "summary": told, "parameters": list(parameters), "responses": found}
+
+
+# What stands before every path
+
+SECURITY_SCHEMES: JSON = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Of piman-ctl passwd --token.  On the manager itself it is needed only with web.login: always.",
+    }
+}
+
+
+def guarded(paths: JSON) -> JSON:
+    """
+    The paths with what the site's guard may answer before any of them is asked.
+
+    An answer that a path describes itself stays as it is.
+    """
+    return {path: {method: _guarded(told) for method, told in methods.items()} for path, methods in paths.items()}
+
+
+def _guarded(described: JSON) -> JSON:
+    is_open = described.get("security") == []
+    codes = [400, 421] if is_open else [400, 401, 403, 421]
+    if "requestBody" in described:
+        codes += [411, 413]
+    added = {str(code): {"description": ERRORS[code], "content": content(ref("Error"))} for code in codes}
+    return {**described, "responses": dict(sorted({**added, **described["responses"]}.items()))}

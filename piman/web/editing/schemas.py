@@ -151,6 +151,7 @@ SCHEMAS: JSON = {
             },
         },
         "required": [],
+        "oneOf": [{"required": ["text"]}, {"required": ["changes"]}],
         "additionalProperties": False,
     },
 }
@@ -174,8 +175,8 @@ def _answers(text: str, schema: JSON, *errors: int) -> JSON:
     return {"200": {"description": text, "content": _content(schema)}, **wrong}
 
 
-def _condition(name: str, text: str) -> JSON:
-    return {"name": name, "in": "header", "required": False, "schema": _TEXT, "description": text}
+def _condition(name: str, text: str, *, required: bool = False) -> JSON:
+    return {"name": name, "in": "header", "required": required, "schema": _TEXT, "description": text}
 
 
 _BODY = {"required": True, "content": _content(_ref("Proposal"))}
@@ -194,7 +195,7 @@ def _paths(name: str, file: str) -> JSON:
     write = {
         "operationId": f"put_{name}",
         "summary": f"Write {file} and apply it.",
-        "parameters": [_condition("If-Match", "The ETag of the version that it was made for.")],
+        "parameters": [_condition("If-Match", "The ETag of the version that it was made for.", required=True)],
         "requestBody": _BODY,
         "responses": {
             **_answers("It was written.", _ref("Kept"), 400, 412, 413, 428, 503),
