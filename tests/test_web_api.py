@@ -78,6 +78,12 @@ class EventTests(InHalf):
         """The numbers of the events."""
         return [event["id"] for event in self.get(path, "Events", **parameters)["events"]]
 
+    def test_head_of_stream(self) -> None:
+        """HEAD is told the head of the stream, and takes no reader's place; what is wrong is told as ever."""
+        for query, status in (("nodes=1", 200), ("operation=0badc0de", 404)):
+            head = self.successResultOf(self.half.treq.head(f"http://piman/api/v1/events/stream?{query}"))
+            self.assertEqual((head.code, self.half.stream.readers), (status, []))
+
     def test_newest(self) -> None:
         """Without a number the newest come, oldest first."""
         self.assertEqual(self.numbers("/api/v1/events", limit=2), [4, 5])

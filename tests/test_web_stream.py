@@ -3,6 +3,7 @@ Tests for :mod:`piman.web.stream`: what readers are told, how they come back, an
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,7 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from piman.fleet import events
 from piman.fleet.operations.orders import Action
-from piman.web.stream import BEAT_SECONDS, MOST_READERS, MOST_WAITING_BYTES, PAGE
+from piman.web.stream import (
+    BEAT_SECONDS,
+    GATHERED_BYTES,
+    MOST_READERS,
+    MOST_WAITING_BYTES,
+    PAGE,
+    TURN_SECONDS,
+    TURNS,
+)
 from piman.web.wishes import Refusal
 from tests.web_support import PI2, PI3, Half
 
@@ -20,10 +29,12 @@ class FakeRequest:
     A request whose transport is as fast as the test says.
 
     :ivar producer: who writes.
+    :param settle: writes what was gathered, before somebody looks at the messages.
     """
 
-    def __init__(self) -> None:
-        self.written = b""
+    def __init__(self, settle: Callable[[], object] = lambda: None) -> None:
+        self.settle = settle
+        self.writes: list[bytes] = []
         self.headers: dict[bytes, bytes] = {}
         self.producer: Any = None
         self.is_cut = False
@@ -44,7 +55,12 @@ class FakeRequest:
 
     def write(self, data: bytes) -> None:
         """Take it."""
-        self.written += data
+        self.writes.append(data)
+
+    @property
+    def written(self) -> bytes:
+        """All of it."""
+        return b"".join(self.writes)
 
     def abortConnection(self) -> None:
         """The reader is cut off."""
@@ -52,6 +68,7 @@ class FakeRequest:
 
     def messages(self, kind: str = "") -> list[tuple[str, str, Any]]:
         """What an EventSource would make of it (WHATWG HTML 9.2.6): id, kind and data of each message."""
+        self.settle()
         found = []
         for block in self.written.decode("utf-8").split("\n\n"):
             fields = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
@@ -67,7 +84,7 @@ class _Case(SynchronousTestCase):
 
     def read(self, **wanted: Any) -> FakeRequest:
         """A reader who has begun."""
-        request = FakeRequest()
+        request = FakeRequest(self.half.stream.flush)
         self.done = self.half.stream.open(request, **wanted)
         return request
 
@@ -87,7 +104,7 @@ class EventTests(_Case):
     """Events."""
 
     def test_live(self) -> None:
-        """What happens is told at once, with its number; the first message says which number was the last."""
+        """What happens is told, with its number; the first message says which number was the last."""
         self.happen(3)
         request = self.read()
         self.happen()
@@ -153,8 +170,61 @@ class EventTests(_Case):
         request = self.read()
         before = len(request.written)
         self.half.clock.advance(BEAT_SECONDS)
+        self.half.clock.advance(TURN_SECONDS)
         self.assertEqual(request.written[before:], b":\n\n")
         request.producer.stopProducing()
+        self.assertEqual(self.half.clock.getDelayedCalls(), [])
+
+
+class TurnTests(_Case):
+    """Messages are gathered, and readers take turns."""
+
+    def test_gathered(self) -> None:
+        """What happens within a turn is one write."""
+        request = self.read()
+        before = len(request.writes)
+        self.happen(7)
+        self.assertEqual(len(request.writes), before)
+        self.half.clock.advance(TURN_SECONDS)
+        (once,) = request.writes[before:]
+        self.assertEqual(once.count(b"event: event\n"), 7)
+
+    def test_turns(self) -> None:
+        """Of many readers a fifth is written to at a time, each of them once, and all within a tenth of a second."""
+        requests = [self.read() for _ in range(11)]
+        before = [len(request.writes) for request in requests]
+        self.happen()
+        told: list[int] = []
+        for _ in range(TURNS):
+            self.half.clock.advance(TURN_SECONDS)
+            told.append(sum(len(request.writes) for request in requests) - sum(before))
+        self.assertEqual(told, [3, 6, 9, 11, 11])
+        self.assertEqual([len(request.writes) for request in requests], [count + 1 for count in before])
+        self.assertLessEqual(TURNS * TURN_SECONDS, 0.1 + 1e-9)
+
+    def test_fair(self) -> None:
+        """Who waits the longest is next, though more happens all the time."""
+        requests = [self.read() for _ in range(10)]
+        before = [len(request.writes) for request in requests]
+        for _ in range(2 * TURNS):
+            self.happen()
+            self.half.clock.advance(TURN_SECONDS)
+        self.assertEqual([len(request.writes) for request in requests], [count + 2 for count in before])
+
+    def test_much(self) -> None:
+        """What is too much to be gathered is written at once, and nobody is cut off who can take it."""
+        request = self.read()
+        for _ in range(2 * MOST_WAITING_BYTES // GATHERED_BYTES):
+            self.half.log.emit(events.InstallerFailed(mac=PI2, reason="x" * GATHERED_BYTES))
+        self.assertGreater(len(request.written), 2 * MOST_WAITING_BYTES)
+        self.assertFalse(request.is_cut)
+
+    def test_end(self) -> None:
+        """A stream that ends tells first what was gathered, and leaves nothing that ticks."""
+        request = self.read()
+        self.happen(2)
+        self.half.stream.close()
+        self.assertEqual(request.written.count(b"event: event\n"), 2)
         self.assertEqual(self.half.clock.getDelayedCalls(), [])
 
 

@@ -139,7 +139,7 @@ class API:
         return _answer(request, {"events": list(map(shapes.event, found))})
 
     @app.route("/api/v1/events/stream", methods=["GET"])
-    def stream(self, request: IRequest) -> "Deferred[None]":
+    def stream(self, request: IRequest) -> "Deferred[None] | bytes":
         """Events and changes of operations as they happen."""
         parameters = _parameters(request)
         wishes.only(parameters, "node", "operation", "after", "nodes")
@@ -148,7 +148,11 @@ class API:
             self.answers.find_operation(operation)
         mac = self.answers.board(name) if name is not None else None
         nodes = bool(wishes.number(parameters, "nodes", 0, 1))
-        return self._stream.open(request, after=_resume_after(request), mac=mac, operation=operation, nodes=nodes)
+        after = _resume_after(request)
+        if request.method == b"HEAD":  # a stream without a body would never end, and take the place of a reader
+            request.setHeader(b"content-type", b"text/event-stream")
+            return b""
+        return self._stream.open(request, after=after, mac=mac, operation=operation, nodes=nodes)
 
     # Switches, and what hangs on them
 

@@ -14,9 +14,9 @@ from tests.system.manager import Manager
 from tests.system.test_manager import NAMES, PIMAN, PIMAN_YAML, free_ports
 
 SCHEMATHESIS = str(Path(sys.executable).parent / "schemathesis")
-EXAMPLES = "25"
+EXAMPLES = "12"
 """Of each path and method; the phase that tries each parameter and each method once comes on top."""
-FEWEST_CASES = 500
+FEWEST_CASES = 400
 
 ENDLESS = "/api/v1/events/stream"
 
