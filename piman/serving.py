@@ -20,6 +20,7 @@ from piman.ordered import StartupError
 from piman.web.access.guard import AccessSettings, Guard
 from piman.web.access.hosts import HostRule
 from piman.web.connections import BoundedSite
+from piman.web.grafana.any_page import AnyPage
 from piman.web.site import Root, SiteService, knows
 from piman.web.static_files import StaticFiles, packaged
 from piman.web.tls import BadCertificate, Certified
@@ -99,11 +100,12 @@ def site_service(
 
 def grafana_service(reactor: Any, config: Config, resource: IResource) -> SiteService:
     """
-    Grafana's data sources at the root of a port of their own, which anybody may ask and nobody can change anything by.
+    Grafana's data sources at the root of a port of their own, which anybody may ask and any page may read, and nobody
+    can change anything by.
 
     :param config: with a ``grafana.port``.
     """
-    site = BoundedSite(resource, reactor=reactor, knows=lambda request: True)
+    site = BoundedSite(AnyPage(resource), reactor=reactor, knows=lambda request: True)
     address, port = str(config.web.address), config.grafana.port or 0
     return SiteService(site, lambda: listen(reactor, port, site, address), lambda: None)
 

@@ -23,6 +23,7 @@ from piman.fleet.nodes import NodeRegistry
 from piman.fleet.walltime import WallTime
 from piman.monitor.recent import RecentReadings
 from piman.web.grafana import happenings
+from piman.web.grafana.any_page import AnyPage
 from piman.web.grafana.questions import MOST_SERIES, alternatives
 from piman.web.grafana.resource import Grafana, with_gaps
 from piman.web.wishes import Refusal
@@ -123,11 +124,11 @@ class _Case(SynchronousTestCase):
             self.readings.take(mac, reading(cpu_percent=each, **values))
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        """Status and body; every answer may be read by any page."""
+        """Status and body; no answer may be read by a page of others."""
         data = body.encode() if isinstance(body, str) else json.dumps(body if body is not None else {}).encode()
         sent = {"data": data, "headers": {"content-type": "application/json"}} if method == "POST" else {}
         response = self.successResultOf(self.treq.request(method, f"http://piman/grafana/{path}", **sent))
-        self.assertEqual(response.headers.getRawHeaders("access-control-allow-origin"), ["*"])
+        self.assertFalse(response.headers.hasHeader("access-control-allow-origin"))
         text = self.successResultOf(response.content())
         is_json = response.headers.getRawHeaders("content-type") == ["application/json"]
         return response.code, json.loads(text) if is_json else text
@@ -293,14 +294,27 @@ class SimpleJsonTests(_Case):
             )
 
     def test_cors(self) -> None:
-        """A browser may ask from any page: OPTIONS is answered everywhere, with what the README demands."""
-        for path in ("", "search", "query", "annotations", "tag-keys"):
-            response = self.successResultOf(self.treq.request("OPTIONS", f"http://piman/grafana/{path}"))
-            self.assertEqual(response.code, 204)
+        """
+        On a port of its own any page may read all answers, and OPTIONS is answered everywhere, as the README demands.
+        """
+        treq = StubTreq(AnyPage(self.grafana.resource()))
+        asked = [("OPTIONS", path, 204) for path in ("", "search", "query", "annotations", "tag-keys")]
+        for method, path, status in [*asked, ("GET", "", 200), ("POST", "search", 200), ("GET", "nothing", 404)]:
+            response = self.successResultOf(treq.request(method, f"http://piman/{path}"))
+            self.assertEqual(response.code, status)
             allowed = {
-                name: response.headers.getRawHeaders(f"access-control-allow-{name}") for name in ("headers", "methods")
+                name: response.headers.getRawHeaders(f"access-control-allow-{name}")
+                for name in ("origin", "headers", "methods")
             }
-            self.assertEqual(allowed, {"headers": ["accept, content-type"], "methods": ["GET, POST, OPTIONS"]})
+            methods = ["GET, POST, OPTIONS"]
+            self.assertEqual(allowed, {"origin": ["*"], "headers": ["accept, content-type"], "methods": methods})
+
+    def test_site(self) -> None:
+        """On the site a browser that asks first is told nothing that would let a page of others ask."""
+        for path in ("", "search", "query"):
+            response = self.successResultOf(self.treq.request("OPTIONS", f"http://piman/grafana/{path}"))
+            found = [name for name, _ in response.headers.getAllRawHeaders() if name.lower().startswith(b"access-")]
+            self.assertEqual((response.code, found), (204, []))
 
 
 class SimPodTests(_Case):

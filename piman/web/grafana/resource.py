@@ -45,14 +45,6 @@ TABLES = ("nodes", "events")
 MOST_CHOICES = 50_000
 """Names in one list: all values of 10,000 nodes."""
 
-CORS = {
-    b"access-control-allow-origin": b"*",
-    b"access-control-allow-methods": b"GET, POST, OPTIONS",
-    b"access-control-allow-headers": b"accept, content-type",
-    b"access-control-max-age": b"600",
-}
-"""A data source with access "Browser" asks from another origin; cookies are never sent to ``*``."""
-
 
 class TimedHistory(Protocol):
     """What annotations ask of the history."""
@@ -292,8 +284,6 @@ def _head(request: IRequest, status: int, content_type: bytes) -> None:
     request.setResponseCode(status)
     request.setHeader(b"content-type", content_type)
     request.setHeader(b"cache-control", b"no-store")
-    for name, value in CORS.items():
-        request.setHeader(name, value)
 
 
 def _answer(request: IRequest, value: Any, status: int = 200) -> bytes:
