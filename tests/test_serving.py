@@ -2,6 +2,7 @@
 Tests for :mod:`piman.serving`: what the configuration means to the site.
 """
 
+import os
 import socket
 import subprocess
 import tempfile
@@ -191,13 +192,16 @@ class CertificateTests(InFolder):
         self.assertIsNot(certified.getContext(), before)
 
     def test_refused(self) -> None:
-        """No certificate in the file, a key with a pass phrase, rubbish; no text tells what is in the files."""
+        """No certificate in the file, a key with a pass phrase, rubbish, a pipe; no text tells what is in the files."""
         certificate, key = self.certificate("a")
         locked = self.folder / "locked.key"
         command = ["openssl", "pkcs8", "-topk8", "-in", str(key), "-out", str(locked), "-passout", "pass:secret"]
         subprocess.run(command, check=True, capture_output=True)
         rubbish = self.folder / "rubbish"
         rubbish.write_text("-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")
-        for files in ((key, key), (certificate, locked), (rubbish, key), (certificate, rubbish)):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)  # to read it would wait for ever
+        pairs = ((key, key), (certificate, locked), (rubbish, key), (certificate, rubbish), (pipe, key))
+        for files in (*pairs, (certificate, pipe)):
             reason = self.assertRaises(BadCertificate, Certified, *files)
             self.assertNotIn("BEGIN PRIVATE", str(reason))

@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
 from zope.interface import implementer
 
+from piman.host.regular import read_regular
+
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -30,8 +32,8 @@ def read_certificate(certificate: Path, key: Path) -> CertificateOptions:
     :raises BadCertificate: when they cannot be read, are none, or do not belong together.
     """
     try:
-        chain = _PEM.findall(certificate.read_bytes())
-        private = key.read_bytes()
+        chain = _PEM.findall(read_regular(certificate))
+        private = read_regular(key)
     except OSError as reason:
         raise BadCertificate(f"{reason.filename}: {reason.strerror}") from reason
     if b"ENCRYPTED" in private:
