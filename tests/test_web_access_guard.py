@@ -101,6 +101,25 @@ class EveryRouteTests(Knocking):
             self.each(401, "login-needed", **{header: "203.0.113.9"})
 
 
+class DrawnInTests(Knocking):
+    """Pages elsewhere that would make a part of themselves of us."""
+
+    def test_parts(self) -> None:
+        """An image, a script, a fetch, a stream: never; nor from another port of this machine."""
+        for site in ("cross-site", "same-site"):
+            for mode in ("no-cors", "cors", "websocket"):
+                for path in ("/", "/api/v1/nodes", "/api/v1/events/stream", "/static/page.js", "/grafana/"):
+                    reply = self.ask("GET", path, sec_fetch_site=site, sec_fetch_mode=mode)
+                    self.assertEqual((reply.status, reply.code), (403, "foreign-origin"), path)
+
+    def test_links(self) -> None:
+        """A link from elsewhere, an address that was typed, our own page and no browser: as ever."""
+        asked = (("cross-site", "navigate"), ("none", "navigate"), ("same-origin", "cors"), ("same-origin", "no-cors"))
+        for site, mode in asked:
+            reply = self.ask("GET", "/healthz", sec_fetch_site=site, sec_fetch_mode=mode)
+            self.assertNotEqual(reply.status, 403, site)
+
+
 class LetInTests(Knocking):
     """Who is let in."""
 

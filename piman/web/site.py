@@ -50,7 +50,11 @@ def asked_by(request: Any) -> Asked:
         peer=str(request.getClientAddress().host),
         local=str(getattr(request.getHost(), "host", "")),
         is_secure=bool(request.isSecure()),
-        whence=Whence(origins=header(b"origin"), site=",".join(header(b"sec-fetch-site")) or None),
+        whence=Whence(
+            origins=header(b"origin"),
+            site=",".join(header(b"sec-fetch-site")) or None,
+            mode=",".join(header(b"sec-fetch-mode")) or None,
+        ),
         authorizations=header(b"authorization"),
         cookies=header(b"cookie"),
         is_forwarded=any(request.requestHeaders.hasHeader(name) for name in _FORWARDED),

@@ -2,8 +2,9 @@
 """
 The guard: every request of the site passes here before anything else looks at it.
 
-In this order: is it for us (Host), does it come from our own pages (Origin) where it would change something, who is it,
-may they, and did their browser mean it (CSRF token).  It answers with a :class:`Visitor` or a :class:`Denial`.
+In this order: is it for us (Host), does it come from our own pages (Origin) where it would change something, and is it
+no part of a page elsewhere (Sec-Fetch-Mode) where it would not, who is it, may they, and did their browser mean it
+(CSRF token).  It answers with a :class:`Visitor` or a :class:`Denial`.
 
 1. RFC 9110: 7.2 Host, 15.5.2 401, 15.5.20 421 Misdirected Request
 2. RFC 6750 Bearer Token Usage
@@ -152,6 +153,8 @@ class Guard:
         needed = need(asked.method, asked.first)
         if needed.is_change:
             check_origin(asked, host)
+        elif asked.whence.is_drawn_in:
+            raise Denied(403, "foreign-origin", "a page that is not this manager's asks for a part of itself")
         visitor = self.visitor(asked, host)
         if needed.role is not None:
             self._check_role(visitor, needed)

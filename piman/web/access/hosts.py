@@ -116,10 +116,21 @@ class Whence:
 
     :ivar origins: values of Origin.
     :ivar site: Sec-Fetch-Site; None: nothing.
+    :ivar mode: Sec-Fetch-Mode; None: nothing.
     """
 
     origins: Sequence[str] = ()
     site: str | None = None
+    mode: str | None = None
+
+    @property
+    def is_drawn_in(self) -> bool:
+        """
+        Whether a page elsewhere asks for a part of itself: an image, a script, a stream.
+
+        Such a page can read nothing of it, but measure it, and hold connections.  Links to us are no such thing.
+        """
+        return self.site in ("cross-site", "same-site") and self.mode not in (None, "navigate")
 
     @property
     def is_told(self) -> bool:
