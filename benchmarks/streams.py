@@ -29,6 +29,9 @@ REQUEST = b"GET /api/v1/events/stream?nodes=1 HTTP/1.1\r\nHost: 127.0.0.1:5000\r
 LOST_SECONDS = 3.0
 """An exchange that has not ended by then is lost, and counts as that long."""
 
+SETTLE_SECONDS = 3.0
+"""Until readers have what they are told first: how 500 nodes stand."""
+
 
 @contextmanager
 def manager(names: Namespaces, nodes: int) -> Iterator[int]:
@@ -133,7 +136,7 @@ def readers(names: Namespaces, count: int, found: list[float]) -> Iterator[None]
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise SystemExit("the readers do not read")
-        time.sleep(0.5)
+        time.sleep(SETTLE_SECONDS)
         yield
         told, _ = process.communicate("\n", timeout=30)
         found[:] = map(float, told.split())
