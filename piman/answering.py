@@ -65,7 +65,7 @@ def _grafana(manager: Manager) -> IResource:
         labels=manager.labels,
         history=manager.history,
         wall=manager.wall,
-        interval_seconds=lambda: manager.config.monitor.interval_seconds,
+        gap_seconds=manager.gap_seconds,
     )
 
 

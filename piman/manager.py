@@ -47,7 +47,7 @@ from piman.fleet.walltime import WallTime, WallTimedImageChoices, WallTimedInten
 from piman.fleet.wording import counted
 from piman.host.arp import ARPProber, ARPSocket
 from piman.host.neighbours import KernelNeighbours, LinkLayerSender
-from piman.measuring import Measuring
+from piman.measuring import GAP_POLLS, Measuring
 from piman.monitor.poller import poller_service
 from piman.power import atlas_of, load, operation_settings, power_policy, power_switches, recovery_settings
 from piman.reactor import wall_clock
@@ -58,6 +58,7 @@ from piman.unpacking import boot_files, dhcp_settings, image_paths, poller_setti
 from piman.web.access.guard import Guard
 from piman.web.answers import Answers
 from piman.web.editing.documents import Applied, Documents
+from piman.web.recalled import Recalled
 from piman.web.shelf import Shelf
 from piman.web.standings import Standings
 from piman.web.stream import Stream
@@ -225,11 +226,16 @@ class Manager:
             history=self.history,
             why=self.why,
             wall=self.wall,
+            recalled=Recalled(self.measuring.readings, self.wall, self.gap_seconds),
         )
 
     def atlas(self) -> Atlas:
         """What the operator's words can name, as of now."""
         return atlas_of(self.config, {lease.address: lease.mac for lease in self.leases.leases()})
+
+    def gap_seconds(self) -> float:
+        """Readings further apart than this have a gap between them, as of now."""
+        return GAP_POLLS * self.config.monitor.interval_seconds
 
     def labels(self) -> dict[IPv4Address, str]:
         """What people call the switches, by address, as of now."""

@@ -120,12 +120,12 @@ def grafana_resource(
     labels: Callable[[], Mapping[IPv4Address, str]],
     history: HistoryStore,
     wall: WallTime,
-    interval_seconds: Callable[[], float],
+    gap_seconds: Callable[[], float],
 ) -> IResource:
     """
     The data sources.
 
-    :param interval_seconds: from poll to poll, as of now.
+    :param gap_seconds: readings further apart than this have a gap between them, as of now.
     """
     return Grafana(
         nodes=nodes,
@@ -133,5 +133,5 @@ def grafana_resource(
         readings=measuring.readings,
         history=history,
         wall=wall,
-        gap_seconds=lambda: GAP_POLLS * interval_seconds(),
+        gap_seconds=gap_seconds,
     ).resource()

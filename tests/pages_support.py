@@ -28,11 +28,13 @@ from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook
 from piman.fleet.walltime import WallTime
+from piman.monitor.recent import RecentReadings
 from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
 from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.pages.resource import Pages
+from piman.web.recalled import Recalled
 from piman.web.shelf import Shelf
 from piman.web.standings import Standings
 from piman.web.stream import Stream
@@ -116,6 +118,7 @@ class Wall:
             tags=lambda: {},
             wall=wall,
         )
+        self.recent = RecentReadings(clock)
         self.answers = Answers(
             clock,
             registry=self.registry,
@@ -124,6 +127,7 @@ class Wall:
             history=self.history,
             why=self._why,
             wall=wall,
+            recalled=Recalled(self.recent, WallTime(clock), lambda: 105.0),
         )
         self.api = API(
             self.answers,

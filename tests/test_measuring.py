@@ -58,7 +58,7 @@ class MeasuringTests(SynchronousTestCase):
             labels=lambda: {RACK: "rack-a"},
             history=HistoryStore(Path(self.mktemp()), reactor=threads, clock=threads),
             wall=WallTime(self.clock),
-            interval_seconds=lambda: 30.0,
+            gap_seconds=lambda: 105.0,
         )
         parts = measured_parts(
             self.measuring,

@@ -25,7 +25,8 @@ from piman.monitor.recent import RecentReadings
 from piman.web.grafana import happenings
 from piman.web.grafana.any_page import AnyPage
 from piman.web.grafana.questions import MOST_SERIES, alternatives
-from piman.web.grafana.resource import Grafana, with_gaps
+from piman.web.grafana.resource import Grafana
+from piman.web.recalled import with_gaps
 from piman.web.wishes import Refusal
 from tests.test_monitor_recent import reading
 from tests.web_support import NODES, PI2, PI3, RACK, SLOTS

@@ -30,11 +30,13 @@ from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.state.image_choices import ImageChoices
 from piman.fleet.state.intents import IntentBook
 from piman.fleet.walltime import WallTime
+from piman.monitor.recent import RecentReadings
 from piman.testing.fakes import MemoryImageChoiceStore, MemoryIntentStore, MemoryOperationStore
 from piman.testing.power import MemoryPowerSwitch
 from piman.web.answers import Answers
 from piman.web.api import API, Caller
 from piman.web.openapi import SCHEMAS
+from piman.web.recalled import Recalled
 from piman.web.shelf import Shelf
 from piman.web.standings import Standings
 from piman.web.stream import Stream
@@ -189,6 +191,7 @@ class Half:
         )
         for observer in (self.registry, self.operations, self.history, self.stream):
             self.log.add_observer(observer)
+        self.recent = RecentReadings(self.clock)
         self.answers = Answers(
             self.clock,
             registry=self.registry,
@@ -197,6 +200,7 @@ class Half:
             history=self.history,
             why=lambda mac: succeed(Explanation(f"why {mac}", "Do something.")),
             wall=WallTime(self.clock),
+            recalled=Recalled(self.recent, WallTime(self.clock), lambda: 105.0),
         )
         self.api = API(
             self.answers,

@@ -20,6 +20,7 @@ from piman.fleet.operations.orders import Operation
 from piman.fleet.operations.targets import Atlas, Place
 from piman.fleet.walltime import WallTime
 from piman.web import shapes, wishes
+from piman.web.recalled import Recalled
 from piman.web.shapes import JSON
 from piman.web.stream import History
 from piman.web.switchboard import WAIT_SECONDS, WAITING, Answer, Switchboard
@@ -36,6 +37,7 @@ class Answers:
     :param atlas: what words can name, as of now.
     :param why: why a node is where it is, and what to do; it may ask the node's switch first.
     :param wall: the host's time, in which moments are shown.
+    :ivar recalled: the readings of nodes over time.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Answers:
         history: History,
         why: Why,
         wall: WallTime,
+        recalled: Recalled,
     ) -> None:
+        self.recalled = recalled
         self._registry = registry
         self._operations = operations
         self._atlas = atlas

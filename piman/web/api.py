@@ -121,6 +121,13 @@ class API:
         """The stored events of a node."""
         return await self._events(request, self.answers.board(name))
 
+    @app.route("/api/v1/nodes/<name>/readings", methods=["GET"])
+    async def node_readings(self, request: IRequest, name: str) -> bytes:
+        """What a node's agent told over time."""
+        recalled = self.answers.recalled
+        question = recalled.question(_parameters(request))
+        return _answer(request, await recalled.answer(self.answers.board(name), question))
+
     # Events
 
     @app.route("/api/v1/events", methods=["GET"])

@@ -9,6 +9,7 @@ from piman.fleet.model import Phase, Stage
 from piman.fleet.operations.orders import Action, Step
 from piman.web import image_schemas
 from piman.web.editing import schemas as files
+from piman.web.recalled import MOST_POINTS, USUAL_POINTS
 from piman.web.schema import BOARD as _BOARD
 from piman.web.schema import SECURITY_SCHEMES, guarded
 from piman.web.schema import TIME as _TIME
@@ -129,6 +130,23 @@ SCHEMAS: JSON = {
         fields=_type("object", "As docs/reference/events.md says; texts come from the network."),
     ),
     "Events": _object("Oldest first.", events=_list(_ref("Event"))),
+    "Readings": _object(
+        "What a node's agent told over time.",
+        id=_BOARD,
+        since=_TIME,
+        until=_TIME,
+        series=_list(
+            _object(
+                "One value.",
+                metric=_text("Like cpu_percent."),
+                unit=_text("%, °C; empty: a count."),
+                points=_list(
+                    _object("A reading.", time=_TIME, value=_or_null(_number("null: nothing was read."))),
+                    "Oldest first; of more than asked for, the means of equal spans of time.",
+                ),
+            )
+        ),
+    ),
     "PortPower": _object(
         "The power of a port as its switch tells it.",
         port=_whole(),
@@ -282,6 +300,11 @@ _AFTER = _parameter("after", "query", _whole(**_COUNT), "Only events with larger
 _LIMIT = _parameter(
     "limit", "query", _whole(minimum=0, maximum=MOST_EVENTS), f"At most so many ({USUAL_EVENTS}; up to {MOST_EVENTS})."
 )
+_METRIC = _parameter("metric", "query", _text(), "Only this value, like cpu_percent.")
+_SINCE = _parameter("since", "query", _whole(**_COUNT), "From this time on, seconds since 1970 (6 hours ago).")
+_POINTS = _parameter(
+    "points", "query", _whole(minimum=1, maximum=MOST_POINTS), f"So many points of each are enough ({USUAL_POINTS}; 1 to {MOST_POINTS})."
+)
 _NODE_QUERY = _parameter("node", "query", _text(), "Only those of this node.")
 _OPERATION_QUERY = _parameter("operation", "query", _text(), "Only changes of this operation, and no events.")
 _NODES_QUERY = _parameter(
@@ -324,6 +347,16 @@ PATHS: JSON = {
     },
     "/api/v1/nodes/{name}/events": {
         "get": _get("node_events", "Stored events of a node.", "Events", 400, 404, parameters=(_NAME, _AFTER, _LIMIT))
+    },
+    "/api/v1/nodes/{name}/readings": {
+        "get": _get(
+            "node_readings",
+            "What a node's agent told over time.",
+            "Readings",
+            400,
+            404,
+            parameters=(_NAME, _METRIC, _SINCE, _POINTS),
+        )
     },
     "/api/v1/events": {
         "get": _get(

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 
 from piman.fleet.events import Recorded
-from piman.fleet.interfaces import IReadings, Series, StoreFailed
+from piman.fleet.interfaces import IReadings, StoreFailed
 from piman.fleet.model import MACAddress
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.walltime import WallTime
@@ -38,6 +38,7 @@ from piman.web.grafana.rack import (
     split_target,
     value_named,
 )
+from piman.web.recalled import with_gaps
 from piman.web.wishes import MOST_BODY_BYTES, Refusal
 
 TABLES = ("nodes", "events")
@@ -255,16 +256,6 @@ class Grafana:
                 refusal = Refusal(500, "our-mistake", "the manager made a mistake", "Its log tells which.")
         error = {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}
         return _answer(request, {"error": error}, refusal.status)
-
-
-def with_gaps(points: Series, longest: float) -> Series:
-    """The points, with a None in the middle of each pause that is longer: Grafana draws no line through it."""
-    found: list[tuple[float, float | None]] = []
-    for time, value in points:
-        if found and time - found[-1][0] > longest:
-            found.append(((time + found[-1][0]) / 2, None))
-        found.append((time, value))
-    return found
 
 
 def _table(name: str, points: list[list[float | None]]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from piman.web.answers import Answers
 from piman.web.api import refusal_of
 from piman.web.pages import listing, orders
 from piman.web.pages.boots import boots
+from piman.web.pages.charts import CHARTED, Chart, beat, chart
 from piman.web.pages.rack import rack
+from piman.web.recalled import UNITS, USUAL_POINTS, USUAL_SECONDS
 from piman.web.refusals import refuse
 from piman.web.rendering import page as render
 from piman.web.shapes import JSON
@@ -119,7 +121,17 @@ class Pages:
             events=[shapes.event(each) for each in recorded[: -NODE_EVENTS - 1 : -1]],
             trouble=listing.TROUBLE,
             reading=self._readings(mac),
+            charts=await self._charts(mac),
         )
+
+    async def _charts(self, mac: MACAddress) -> list[Chart]:
+        """What its agent told over the last hours; of a value that it never told there is none."""
+        end = beat(self._answers.now())
+        found = []
+        for metric, title in CHARTED:
+            points = await self._answers.recalled.series(mac, metric, end - USUAL_SECONDS, end, USUAL_POINTS)
+            found.append(chart(metric, title, UNITS[metric], points, end, USUAL_SECONDS))
+        return [each for each in found if each is not None]
 
     # Events
 

@@ -6,6 +6,8 @@ import { refreshParts, throttled } from "./page.js";
 
 const id = document.getElementById("part-head").dataset.node;
 const GOING_ON_MS = 5000;
+/** Readings are no events: their charts are asked for so often. */
+const CHARTS_MS = 30_000;
 
 function offerActions(root) {
   const actions = root.querySelector(".node-actions");
@@ -24,6 +26,9 @@ document.addEventListener("ordered", refresh);
 setInterval(() => {
   if (document.querySelector("[data-going-on]") && !document.hidden) refresh();
 }, GOING_ON_MS);
+setInterval(() => {
+  if (document.getElementById("part-readings") && !document.hidden) refresh();
+}, CHARTS_MS);
 follow({
   nodes: (changed) => { if (concerns(changed)) refresh(); },
   events: (happened) => { if (happened.some((each) => each.node === id)) refresh(); },
