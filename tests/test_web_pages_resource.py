@@ -15,6 +15,7 @@ from piman.fleet.interfaces import PowerFailed
 from piman.fleet.model import Node
 from piman.fleet.nodes import NodeRegistry
 from piman.fleet.operations.orders import Action
+from piman.web.shelf import Asked
 from piman.web.standings import BEAT_SECONDS
 from tests.pages_support import Life, SmallSite, Wall, mac_of
 
@@ -262,6 +263,31 @@ class OtherPagesTests(_Case):
         self.assertIn("7 nodes have it", page)
         self.assertIn("1 node should have it, and has another one", page)
         self.assertIn("lost: no such file", page)
+
+    def choose(self) -> None:
+        """Somebody gives an image to a node."""
+        asked = Asked(who=HOSTILE, source="test")
+        choosing = self.wall.shelf.assign("default", [str(self.wall.nodes[0].mac)], asked)
+        self.successResultOf(Deferred.fromCoroutine(choosing))
+
+    def test_change_images(self) -> None:
+        """An operator can take another default, assign, and withdraw what was chosen; each button says of what."""
+        self.choose()
+        page = self.visit(self.wall, "/images")
+        others = [found["data-default"] for found in page.all("button") if "data-default" in found]
+        self.assertTrue(others)
+        self.assertNotIn("default", others)
+        self.assertEqual(len(page.all("button", data_unassign=str(self.wall.nodes[0].mac))), 1)
+        self.assertEqual(len(page.all("select", id="assign-image")), 1)
+
+    def test_view_images(self) -> None:
+        """A viewer sees what was chosen, and has no button, form or script that changes it."""
+        self.choose()
+        self.wall.role = "viewer"
+        page = self.visit(self.wall, "/images")
+        changing = [found for found in page.all("button") if found.get("type")]
+        self.assertEqual((changing, page.all("select"), page.all("script", src="/static/images.js")), ([], [], []))
+        self.assertIn("Chosen by command", page.text)
 
     def test_operation(self) -> None:
         """An operation shows each target with its stages, and how long it took."""

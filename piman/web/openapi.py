@@ -303,7 +303,10 @@ _LIMIT = _parameter(
 _METRIC = _parameter("metric", "query", _text(), "Only this value, like cpu_percent.")
 _SINCE = _parameter("since", "query", _whole(**_COUNT), "From this time on, seconds since 1970 (6 hours ago).")
 _POINTS = _parameter(
-    "points", "query", _whole(minimum=1, maximum=MOST_POINTS), f"So many points of each are enough ({USUAL_POINTS}; 1 to {MOST_POINTS})."
+    "points",
+    "query",
+    _whole(minimum=1, maximum=MOST_POINTS),
+    f"So many points of each are enough ({USUAL_POINTS}; 1 to {MOST_POINTS}).",
 )
 _NODE_QUERY = _parameter("node", "query", _text(), "Only those of this node.")
 _OPERATION_QUERY = _parameter("operation", "query", _text(), "Only changes of this operation, and no events.")

@@ -1,6 +1,6 @@
 /** Orders: first the plan, in a dialog, then, when the operator says so, the operation. */
 
-import { counted, duration, make, post, toast } from "./page.js";
+import { counted, duration, get, make, post, toast } from "./page.js";
 
 const VERBS = { restart: "Restart", reinstall: "Reinstall", "power-on": "Power on", "power-off": "Power off" };
 const WARNINGS = {
@@ -13,6 +13,7 @@ const dialog = document.getElementById("plan");
 const title = document.getElementById("plan-title");
 const body = document.getElementById("plan-body");
 const run = document.getElementById("plan-run");
+const choice = document.getElementById("plan-image");
 let wish = null;
 
 /**
@@ -23,11 +24,34 @@ let wish = null;
  */
 export async function offer(action, words) {
   wish = { action, nodes: words };
+  choice.hidden = true;
+  if (action === "reinstall") offerImages(wish);
+  await plan();
+}
+
+/** Another image than each node's own, when there is one to choose from. */
+async function offerImages(asked) {
+  let known;
+  try {
+    known = await get("/api/v1/images");
+  } catch {
+    return;
+  }
+  if (asked.action !== wish.action || asked.nodes !== wish.nodes || !dialog.open) return;
+  const own = make("option", { value: "" }, "each node's own");
+  choice.querySelector("select").replaceChildren(own, ...known.images.map(({ name }) => make("option", { value: name }, name)));
+  choice.hidden = known.images.length === 0;
+}
+
+async function plan() {
+  const { action } = wish;
   title.textContent = `${VERBS[action]}: asking for the plan…`;
   body.replaceChildren(make("p", { class: "muted" }, "Nothing is switched before you say so."));
   run.hidden = true;
-  dialog.showModal();
-  title.focus();
+  if (!dialog.open) {
+    dialog.showModal();
+    title.focus();
+  }
   const asked = wish;
   try {
     const { plan } = await post(ADDRESS, { ...wish, dry_run: true });
@@ -93,5 +117,9 @@ async function carryOut() {
   }
 }
 
+choice?.querySelector("select").addEventListener("change", (event) => {
+  wish = { action: wish.action, nodes: wish.nodes, ...(event.target.value && { image: event.target.value }) };
+  plan();
+});
 run?.addEventListener("click", carryOut);
 document.getElementById("plan-cancel")?.addEventListener("click", () => dialog.close());

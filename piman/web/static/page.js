@@ -83,6 +83,19 @@ export async function post(path, body) {
   return told;
 }
 
+/** What the API tells. @returns {Promise<any>} @throws {Refused} */
+export async function get(path) {
+  let answer;
+  try {
+    answer = await fetch(path, { headers: { Accept: "application/json" } });
+  } catch {
+    throw new Refused("The manager does not answer.", "");
+  }
+  const told = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(told.error?.message ?? `The manager said ${answer.status}.`, told.error?.hint ?? "");
+  return told;
+}
+
 /** A short message in the corner. @param {string} kind good, warning, bad or note */
 export function toast(kind, ...inside) {
   const shown = make("div", { class: `notice ${kind}` }, make("p", {}, ...inside));
