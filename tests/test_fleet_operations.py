@@ -247,6 +247,22 @@ class RestartTests(_InRack):
         report = self.rack.now(operation).reports[0]
         self.assertEqual((report.step, report.stages[-1][0]), (Step.DONE, Phase.UP))
 
+    def test_end_told_once(self) -> None:
+        """Two nodes are back in the same moment, while the disk writes: the end of the operation is told once."""
+        self.rack.kill()
+        self.rack.operation_store = SlowStore(self.rack.clock)
+        self.rack.dead |= {2: 99, 3: 99}
+        self.rack.start()
+        operation = self.rack.order_slowly(Action.RESTART, "rack-a", "2", "3")
+        self.rack.run(15)
+        for happens in (self.rack._asks, self.rack._is_up):
+            happens(MACS[1])
+            happens(MACS[2])
+        self.rack.run(5)
+        self.assertEqual(self.steps(operation), [Step.DONE, Step.DONE])
+        ends = [event for event in self.rack.recorded if isinstance(event, events.OperationEnded)]
+        self.assertEqual(len(ends), 1)
+
     def test_dark_long_enough(self) -> None:
         """Between off and on lie the seconds of the policy, and ports of one switch are given power one by one."""
         self.rack.order(Action.RESTART, "rack-a", "1-3")

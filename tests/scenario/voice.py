@@ -15,10 +15,12 @@ from piman.fleet.model import MACAddress
 from piman.fleet.operations.contract import Explanation
 from piman.fleet.operations.targets import Atlas
 from piman.fleet.state.image_choices import ImageChoices
+from piman.monitor.recent import RecentReadings
 from piman.testing.fakes import MemoryImageChoiceStore
 from piman.testing.scenario import Scenario
 from piman.web.answers import Answers
 from piman.web.api import API, Caller
+from piman.web.recalled import Recalled
 from piman.web.shelf import Shelf
 from piman.web.stream import Stream
 from tests.ctl_support import Running
@@ -73,6 +75,7 @@ def door_of(scenario: Scenario) -> Door:
         history=history,
         why=_explains(manager.casebook),
         wall=manager.wall,
+        recalled=Recalled(RecentReadings(manager.host), manager.wall, lambda: 105.0),
     )
     api = API(
         answers,
