@@ -24,6 +24,7 @@ from piman.fleet.model import Stage
 from piman.fleet.operations.orders import Action
 from tests.pages_support import Life, SmallSite, Wall, boot_of, mac_of
 from tests.system.browser import Browser, Keys, need_browser, opened, shift_click
+from tests.test_monitor_recent import reading
 from tests.test_web_pages_orders import CASES
 
 AXE = "4.10.3"
@@ -133,6 +134,31 @@ class RackTests(_Case):
             browser.picture("done")
 
         return self.in_browser(operate, self.url)
+
+    def test_images(self) -> "Deferred[None]":
+        """An image is assigned to two nodes, withdrawn from one; a third is reinstalled with an image of choice."""
+
+        def operate(browser: Browser) -> None:
+            browser.open("/images", live=False)
+            browser.one("#assign-nodes").send_keys("pi2, pi3")
+            browser.one("#assigning button").click()
+            browser.wait(lambda: len(browser.all("[data-unassign]")) == 2, "what was chosen")
+            browser.picture("images")
+            browser.one("[data-unassign]").click()
+            browser.wait(lambda: len(browser.all("[data-unassign]")) == 1, "the withdrawal")
+            browser.open("/nodes/pi5")
+            browser.one('[data-action="reinstall"]').click()
+            browser.wait(lambda: browser.one("#plan-image").is_displayed(), "the choice")
+            browser.one('#plan-image option[value="default"]').click()
+            browser.wait(lambda: "Image: default." in browser.text("#plan-body"), "the plan with it")
+            browser.picture("reinstall")
+            browser.one("#plan-run").click()
+            browser.wait(lambda: list(in_reactor(self.wall.operations.operations)), "the operation")
+
+        def over(_: object) -> None:
+            self.assertEqual([each.image for each in self.wall.operations.operations()], ["default"])
+
+        return self.in_browser(operate, self.url).addCallback(over)
 
     def test_many(self) -> "Deferred[None]":
         """More nodes than max_blast: the plan says so, and only the button that says yes runs it."""
@@ -347,6 +373,7 @@ class AccessibilityTests(_Case):
         self.axe = Path(folder.name, "package/axe.min.js").read_text("utf-8")
         self.wall = Wall(1, 30, clock=reactor, names="pi{port}")
         self.wall.mix()
+        self.wall.recent.take(self.wall.nodes[3].mac, reading(temp=51.5))
         self.url = self.serve(self.wall)
 
     async def test_pages(self) -> None:
