@@ -241,7 +241,8 @@ class FaultySwitchTests(SynchronousTestCase):
         for name, said in direct.items():
             found += self.complaints(said, SWITCHES[name].direct_status or 0, SWITCHES[name].direct)
         self.assertEqual("\n".join(found), "")
-        self.assertEqual(len(self.manager.events("IntentOpened")), len(self.manager.events("IntentClosed")))
+        ends = lambda: len(self.manager.events("IntentClosed")) == len(self.manager.events("IntentOpened"))  # noqa: E731
+        self.manager.wait_for(ends, LIGHT_SECONDS, "the end of all intents, in the log")
         left = self.dark("mute")
         said = "".join(each.out for each in (*restarts, *reinstalls) if each.switch.startswith("mute"))
         self.assertEqual([port for port in left if f"port {port} may be off" not in said], [], said)
