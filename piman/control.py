@@ -27,6 +27,7 @@ from rich.console import Console
 from twisted.application.service import IService
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -376,7 +377,7 @@ def _status(outcome: int | Failure, answer: Answer) -> int:
         return outcome if answer.has_reader else EXIT_UNREAD
     if outcome.check(BrokenPipeError) is not None:  # standard error had the same reader
         return EXIT_UNREAD
-    outcome.trap(CancelledError)
+    outcome.trap(CancelledError, ConnectingCancelledError)
     return EXIT_INTERRUPTED if answer.has_reader else EXIT_UNREAD
 
 

@@ -9,9 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectingCancelledError
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from piman import control
 from piman.words import version_line
 
 PIMAN = str(Path(sys.executable).parent / "piman")
@@ -247,3 +253,14 @@ class EndTests(SynchronousTestCase):
         with open(writer, "wb") as output:
             done = subprocess.run([PIMAN, *arguments], cwd=self.folder, env=env, stdout=output, stderr=subprocess.PIPE)
         return done.returncode, done.stderr.decode()
+
+
+class StatusTests(SynchronousTestCase):
+    """Exit statuses of words that were ended."""
+
+    def test_ended_while_connecting(self) -> None:
+        """A word that ends while it calls the manager was interrupted, or has lost its reader: no mistake of ours."""
+        unread, interrupted = Mock(has_reader=False), Mock(has_reader=True)
+        for reason in (CancelledError(), ConnectingCancelledError(UNIXAddress("control.sock"))):
+            self.assertEqual(control._status(Failure(reason), unread), 141)
+            self.assertEqual(control._status(Failure(reason), interrupted), 130)
