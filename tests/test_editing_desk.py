@@ -233,6 +233,15 @@ class HostsTests(AtADesk):
         error = self.assertRaises(Mistaken, self.keep, HOSTS_FILE, read_proposal(HOSTS_FILE, {"text": "# none\n"}))
         self.assertIn("no board", error.verdict.problems[0].text)
 
+    def test_most_gone(self) -> None:
+        """That most boards would be gone is told before it is applied, not after."""
+        rows = "".join(f"B8:27:EB:00:01:{number:02X};172.30.4.{20 + number};;0\n" for number in range(8))
+        self.hosts_path.write_text(HOSTS + rows)
+        self.config = load(self.path)
+        verdict = self.desk.judge(HOSTS_FILE, read_proposal(HOSTS_FILE, {"text": HOSTS}))
+        self.assertEqual(verdict.problems, ())
+        self.assertIn("8 of 10 boards are gone", " ".join(each.text for each in verdict.warnings))
+
     def test_broken_configuration(self) -> None:
         """With a piman.yaml that has mistakes rows can be changed; that addresses are not checked is told."""
         self.path.write_text("nonsense: 1\n")

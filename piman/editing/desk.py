@@ -308,6 +308,8 @@ class Desk:
             Mistake(line=0, key="", text=f"{self.path.name} has mistakes, so addresses are not checked: {each}")
             for each in elsewhere[:1]
         ]
+        lost = [warning for warning in (config.warnings if config else ()) if warning.startswith(f"{name}: ")]
+        notes += [Mistake(line=0, key="", text=warning) for warning in lost]
         return (*problems, *wrong), (*tolerated, *notes), config
 
     def _bad_lines(self, content: bytes, *, remarks_of: bool) -> list[bytes]:
