@@ -126,6 +126,7 @@ class ListTests(SynchronousTestCase):
                 "x",
             ],
             ["/usr/bin/python3", "-u", "/usr/local/bin/piman", "server"],
+            ["python3", "-c", "from twisted.scripts.twistd import run; run()", "-n", "piman", "--config", "x"],
         ):
             self.assertTrue(is_piman(command), command)
         for command in (

@@ -209,6 +209,8 @@ def is_piman(command: Sequence[str]) -> bool:
             return "piman" in names[at + 1 :]
         if name == "piman":
             return "server" in names[at + 1 :]
+        if name == "-c" and "twisted.scripts.twistd" in "".join(command[at + 1 : at + 2]):  # a rack's manager
+            return "piman" in names[at + 2 :]
     return False
 
 
