@@ -44,7 +44,7 @@ class InstalledPluginTests(SynchronousTestCase):
         """Copy the tree: building leaves files behind."""
         self.folder = Path(self.mktemp()).absolute()
         self.source = self.folder / "source"
-        ignored = shutil.ignore_patterns(".git", ".venv", "_trial_temp*", "*.egg-info", "build", "__pycache__")
+        ignored = shutil.ignore_patterns(".git", ".venv", "_trial*", "*.egg-info", "build", "__pycache__")
         shutil.copytree(ROOT, self.source, ignore=ignored)
 
     def plugins_of(self, wheel: Path) -> str:
