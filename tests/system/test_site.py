@@ -33,7 +33,7 @@ class SiteTests(SynchronousTestCase):
         web = f"web:\n  port: {self.port}\n  certificate: site.crt\n  private_key: site.key\n  login: always\n{lines}"
         web += made.stdout.removeprefix("web:\n")
         text = PIMAN_YAML.format(**self.ports).replace(f"web: {{port: {self.port}}}\n", web)
-        switch = "switches: [{switch_address: 127.77.0.254, snmp: {community: hidden-word, port: 9}}]"
+        switch = "switches: [{switch_address: 127.77.0.254, snmp: {community: c0mmun1ty-w0rd, port: 9}}]"
         text = text.replace("switches: []", switch)
         self.configuration = self.folder / "piman.yaml"
         self.configuration.write_text(text)
