@@ -148,7 +148,7 @@ class WithManagerTests(OriginalCase):
         self.assertLessEqual({"formatting", "imaging", "up"}, set(self.stages(done.stdout, "pi13")))
         self.assertFalse((card / "rubbish").exists())
         self.assertEqual((card / "etc/hostname").read_text(), "pi\n")
-        self.assertEqual(len(self.manager.events("Installed")), 2)
+        self.manager.wait_for(lambda: len(self.manager.events("Installed")) == 2, 20.0, "both installations in the log")
         again = self.say("restart", FIRST, "2")
         self.assertEqual(again.returncode, 0, again.stdout + again.stderr + self.told())
         self.assertEqual((len(self.manager.events("FormatOrdered")), self.boards[2].boots), (2, 3))
