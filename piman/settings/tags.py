@@ -3,7 +3,6 @@
 Tags: words for several nodes, and the images that these are given.
 """
 
-
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 

@@ -220,6 +220,10 @@ class FaultySwitchTests(SynchronousTestCase):
             rows[int(oid.rpartition(".")[2])] = value
         return [port for port, value in rows.items() if value != 1]
 
+    def intents_are_over(self) -> bool:
+        """Whether the log tells an end of each intent that it tells a beginning of."""
+        return len(self.manager.events("IntentClosed")) == len(self.manager.events("IntentOpened"))
+
     def test_honest_failures(self) -> None:
         """
         Each fault ends each command with status 1, the port and the reason named; nothing waits to be installed; the
@@ -241,8 +245,7 @@ class FaultySwitchTests(SynchronousTestCase):
         for name, said in direct.items():
             found += self.complaints(said, SWITCHES[name].direct_status or 0, SWITCHES[name].direct)
         self.assertEqual("\n".join(found), "")
-        ends = lambda: len(self.manager.events("IntentClosed")) == len(self.manager.events("IntentOpened"))  # noqa: E731
-        self.manager.wait_for(ends, LIGHT_SECONDS, "the end of all intents, in the log")
+        self.manager.wait_for(self.intents_are_over, LIGHT_SECONDS, "the end of all intents, in the log")
         left = self.dark("mute")
         said = "".join(each.out for each in (*restarts, *reinstalls) if each.switch.startswith("mute"))
         self.assertEqual([port for port in left if f"port {port} may be off" not in said], [], said)
