@@ -110,7 +110,6 @@ class Operations:
         self._store = store
         self._new_id = new_id
         self._operations: dict[str, Operation] = {}
-        self._told_ends: set[str] = set()
         self._unsaved: set[str] = set()
         """Orders on their way to the disk: nothing of them is begun."""
         self._runs: dict[tuple[str, int], TargetRun] = {}
@@ -391,22 +390,15 @@ class Operations:
                 self._take_back(before, indexes)
             raise
         finally:
-            self._end(operation.id, was_final)
+            made_final = operation.is_final and not was_final  # and no other save that is on its way to the disk
+            if made_final and self._operations[operation.id].is_final:
+                self._tell_end(self._operations[operation.id])
 
     def _take_back(self, before: Operation, indexes: Sequence[int]) -> None:
         current = self._operations[before.id]
         for index in indexes:
             current = current.with_report(index, **attrs.asdict(before.reports[index], recurse=False))
         self._keep(attrs.evolve(current, finished=before.finished))
-
-    def _end(self, identity: str, was_final: bool) -> None:
-        """Tell the end once, though several targets may have been on their way to the disk when the last was over."""
-        operation = self._operations[identity]
-        if operation.is_final and not was_final and identity not in self._told_ends:
-            self._told_ends.add(identity)
-            self._tell_end(operation)
-        if not operation.is_final:
-            self._told_ends.discard(identity)
 
     def _tell_end(self, operation: Operation) -> None:
         counts = operation.counts
